@@ -1,0 +1,1 @@
+"""The machine room: contracts, hooks, configuration, model, loop, files and command line."""

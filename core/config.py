@@ -1,0 +1,151 @@
+"""What a user can ask for: one model of all options, and how files and command lines become it."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from .contracts import Attention, Guidance, Motion, Noise, Positional, Sigmas
+from .errors import ConfigError, explain
+from .registry import Registry
+
+EMBEDDED = "embedded"
+
+
+class Config(BaseModel):
+    """One generation. What is None is chosen from the model and from the length asked for."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    image: str | None = Field(default=None, description="Start image: a file, or 'example' for the one that ships.")
+    model: str = Field(
+        default=EMBEDDED,
+        description="'embedded' (a toy that ships with longtake), a diffusers folder, or a name on the model hub.",
+    )
+    variant: str | None = Field(default=None, description="Variant of the weight files, such as fp16.")
+    frames: int | None = Field(default=None, ge=2, le=100_000, description="Frames to make.")
+    fps: float = Field(
+        default=7, ge=1, le=120, description="Frame rate that the model is told, and that of the file unless set."
+    )
+    output_fps: float | None = Field(default=None, gt=0, le=1000, description="Frame rate of the file; by default fps.")
+    width: int | None = Field(default=None, ge=1, description="Width in pixels.")
+    height: int | None = Field(default=None, ge=1, description="Height in pixels.")
+    fit: Literal["crop", "pad"] = Field(
+        default="crop", description="Keep the image's aspect ratio by cutting its edges off, or by adding bars."
+    )
+    enlarge: int = Field(default=1, ge=1, le=64, description="Write every pixel as a square of this size.")
+    steps: int | None = Field(default=None, ge=1, le=1000, description="Denoising steps.")
+    seed: int | None = Field(default=None, ge=0, lt=2**63, description="Seed of all noise; by default drawn and told.")
+    motion_bucket: float = Field(
+        default=127, ge=0, allow_inf_nan=False, description="Amount of motion that the model is told."
+    )
+    noise_aug: float = Field(
+        default=0.02, ge=0, allow_inf_nan=False, description="Noise added to the start image before it is encoded."
+    )
+    dtype: Literal["float32", "float16", "bfloat16"] | None = Field(
+        default=None, description="Precision of the weights; by default float32 on a CPU and float16 elsewhere."
+    )
+    device: str | None = Field(default=None, description="cpu, cuda, cuda:1, mps …; by default the best there is.")
+    decode_chunk: int = Field(default=14, ge=1, description="Frames decoded at a time.")
+    decode_overlap: int = Field(
+        default=4, ge=0, description="Frames decoded in addition on each side of a chunk, so that no seam is seen."
+    )
+    preview: str | None = Field(default=None, description="Picture file that shows the latents after each step.")
+    positional: Positional | None = Field(default=None, description="Positional strategy: where each frame stands.")
+    attention: Attention | None = Field(default=None, description="Attention strategy: which frames see which.")
+    noise: Noise | None = Field(default=None, description="Noise schedule: what the generation starts from.")
+    guidance: Guidance | None = Field(default=None, description="Guidance schedule over the frames.")
+    sigmas: Sigmas | None = Field(default=None, description="Noise levels of the steps.")
+    motion: Motion | None = Field(default=None, description="Motion schedule: motion bucket and fps over the frames.")
+
+    def dump(self) -> dict[str, Any]:
+        """Return plain data that :func:`load_config` turns into an equal config."""
+        return self.model_dump(mode="json")
+
+
+STRATEGY_KINDS = ("positional", "attention", "noise", "guidance", "sigmas", "motion")
+
+
+def load_config(data: dict[str, Any], registry: Registry) -> Config:
+    """Turn plain data, with strategies by name, into a config.
+
+    Raises:
+        ConfigError: a key that does not exist, a value out of range, an unknown strategy or option.
+
+    """
+    try:
+        return Config.model_validate(data, context={"registry": registry})
+    except ValidationError as error:
+        raise ConfigError(explain(error, Config.model_fields, what="config key")) from None
+
+
+def read_config_file(path: str | Path) -> dict[str, Any]:
+    """Read a YAML, TOML or JSON file, or the sidecar of an earlier run.
+
+    Raises:
+        ConfigError: the file cannot be read, has another ending, or holds no mapping.
+
+    """
+    path = Path(path)
+    readers = {".yaml": yaml.safe_load, ".yml": yaml.safe_load, ".json": json.loads, ".toml": tomllib.loads}
+    reader = readers.get(path.suffix.lower())
+    if reader is None:
+        raise ConfigError(f"config file {path} must end in one of {', '.join(readers)}")
+    try:
+        data = reader(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read config file {path}: {error.strerror}") from None
+    except (ValueError, yaml.YAMLError) as error:
+        raise ConfigError(f"config file {path} is not valid {path.suffix[1:].upper()}: {error}") from None
+    if data is None:
+        return {}
+    if not isinstance(data, dict):
+        raise ConfigError(f"config file {path} must hold keys and values, got {type(data).__name__}")
+    return dict(data["config"]) if "longtake_version" in data else data
+
+
+def apply_setting(data: dict[str, Any], setting: str) -> None:
+    """Put one ``kind.option=value`` of the command line into plain config data; the value is read as YAML.
+
+    Raises:
+        ConfigError: it is not of that form, or no strategy of that kind is named.
+
+    """
+    path, equals, text = setting.partition("=")
+    kind, *options = path.strip().split(".")
+    if not equals or kind not in STRATEGY_KINDS or not options or not all(options):
+        raise ConfigError(
+            f"--set takes KIND.OPTION=VALUE, such as positional.factor=2, with KIND one of "
+            f"{', '.join(STRATEGY_KINDS)}; got {setting!r}"
+        )
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ConfigError(f"--set {path}: cannot read the value {text!r}") from None
+    target = data
+    for key in (kind, *options[:-1]):
+        inner = target.get(key)
+        if inner is None:
+            raise ConfigError(f"--set {setting}: name the strategy first, such as --{kind} NAME or {key}: NAME in a file")
+        # A copy, so that what the file's reader returned is left alone.
+        target[key] = {"name": inner} if isinstance(inner, str) else dict(inner)
+        target = target[key]
+    target[options[-1]] = value
+
+
+def merge(file: dict[str, Any], command_line: dict[str, Any], settings: list[str]) -> dict[str, Any]:
+    """Lay command-line values over a file's; naming the same strategy again keeps its options from the file."""
+    merged = dict(file)
+    for key, value in command_line.items():
+        inner = merged.get(key)
+        if key in STRATEGY_KINDS and isinstance(inner, dict) and inner.get("name") == value:
+            continue
+        merged[key] = value
+    for setting in settings:
+        apply_setting(merged, setting)
+    return merged

@@ -1,0 +1,237 @@
+"""What a strategy is: the contracts that built-in and third-party strategies fulfil.
+
+A strategy *is* its options: one frozen pydantic model with one or two methods. Methods grow by fields of
+:class:`Span`, never by arguments, so old plugins keep working.
+
+Shape suffixes: P = batch x pixels, N = heads, F = frames, D = channels per head, K = frequencies, W = windows,
+B = batch, C = latent channels, Y, X = latent rows, columns, S = steps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+import torch
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationInfo
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """The stretch of the video that one UNet call sees.
+
+    Attributes:
+        frames: frames in this call (T).
+        trained: frames that the model was trained on (L; 14 for SVD, 25 for SVD-XT).
+        progress: 0 at the first, noisiest step, 1 at the last.
+        factor: how far to stretch, where a strategy that wraps another decides it; None = from the length.
+
+    """
+
+    frames: int
+    trained: int
+    progress: float = 0.0
+    factor: float | None = None
+
+    @property
+    def stretch(self) -> float:
+        """``factor`` where it is set, else T / L, and 1 for anything not longer than the model was trained on."""
+        return self.factor if self.factor is not None else max(1.0, self.frames / self.trained)
+
+
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """Overlapping windows over the frames; what they give is summed with weights.
+
+    Attributes:
+        size: frames in each window.
+        starts: first frame of each window, rising.
+        weights_WF: what each window counts for in each frame; zero outside it, every column sums to 1.
+        local_positions: False: every frame keeps its place in the whole video. True: each window counts from zero,
+            and the whole temporal block is run once for each window.
+
+    """
+
+    size: int
+    starts: Sequence[int]
+    weights_WF: Tensor
+    local_positions: bool = False
+
+
+class Strategy(BaseModel):
+    """A choice that a config makes by name; its fields are its options."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    kind: ClassVar[str]
+    name: ClassVar[str]
+
+    def dump(self) -> dict[str, Any]:
+        """Return name and options, as they stand in a config file."""
+        return {"name": self.name, **self.model_dump(mode="json")}
+
+
+class RangedStrategy(Strategy):
+    """A strategy that may be limited to a part of the denoising."""
+
+    start: float = Field(default=0.0, ge=0, le=1, description="Acts from this fraction of the denoising steps on.")
+    stop: float = Field(default=1.0, ge=0, le=1, description="Acts before this fraction of the denoising steps.")
+
+    def active(self, progress: float) -> bool:
+        """Whether the strategy acts at this progress; ranges [0, a) and [a, 1] share out the steps without overlap."""
+        return self.start <= progress and (progress < self.stop or self.stop == 1.0)
+
+
+class PositionalStrategy(RangedStrategy):
+    """Places frames on the time line that the model was trained on.
+
+    SVD turns a frame's position into sines and cosines, sends them through a trained MLP and *adds* the result to the
+    input of each temporal block. Changing positions keeps the code on the curve that this MLP knows; changing single
+    frequencies leaves the curve.
+    """
+
+    kind: ClassVar[str] = "positional"
+
+    def positions(self, frames_F: Tensor, span: Span) -> Tensor:
+        """Return the position of each frame; may be fractional. Shape (F,) like ``frames_F``, which is 0 … T - 1."""
+        return frames_F
+
+    def frequencies(self, freqs_K: Tensor, span: Span) -> Tensor:
+        """Return the angular frequencies to use in place of the trained ones, in radians per frame, shape (K,)."""
+        return freqs_K
+
+    def temperature(self, span: Span) -> float:
+        """Return a factor on the logits of temporal self-attention; 1.0 = as trained, more = sharper."""
+        return 1.0
+
+
+class AttentionStrategy(RangedStrategy):
+    """Decides which frames see which in temporal self-attention. Override one of the three methods."""
+
+    kind: ClassVar[str] = "attention"
+
+    def mask(self, span: Span) -> Tensor | None:
+        """Return (F, F), True (or a bias, in float) where query row sees key column; None = everything."""
+        return None
+
+    def windows(self, span: Span) -> Windows | None:
+        """Return overlapping windows whose results are summed with weights; None = one window over all."""
+        return None
+
+    def attend(self, q_PNFD: Tensor, k_PNFD: Tensor, v_PNFD: Tensor, span: Span, scale: float | None) -> Tensor:
+        """Return the attention's result, (P, N, F, D): full control, queries, keys and values already projected.
+
+        ``scale`` multiplies the logits and holds the temperature; None means 1 / sqrt(D), exactly as the model does.
+        """
+        windows = self.windows(span)
+        if windows is None:
+            mask_FF = self.mask(span)
+            return scaled_dot_product_attention(
+                q_PNFD, k_PNFD, v_PNFD, attn_mask=_like(mask_FF, q_PNFD), scale=scale
+            )
+        fused_PNFD = torch.zeros_like(q_PNFD)
+        for start, weights_F in zip(windows.starts, windows.weights_WF.to(q_PNFD), strict=True):
+            inside = slice(start, start + windows.size)
+            seen_PNFD = scaled_dot_product_attention(
+                q_PNFD[:, :, inside], k_PNFD[:, :, inside], v_PNFD[:, :, inside], scale=scale
+            )
+            fused_PNFD[:, :, inside] += weights_F[inside, None] * seen_PNFD
+        return fused_PNFD
+
+
+def _like(mask_FF: Tensor | None, q_PNFD: Tensor) -> Tensor | None:
+    """Move a mask to where the queries are; a bias also takes their dtype, as the kernels demand."""
+    if mask_FF is None or mask_FF.dtype == torch.bool:
+        return mask_FF if mask_FF is None else mask_FF.to(q_PNFD.device)
+    return mask_FF.to(q_PNFD)
+
+
+class NoiseSchedule(Strategy):
+    """Decides what noise a generation starts from: which frame of fresh noise each frame uses."""
+
+    kind: ClassVar[str] = "noise"
+
+    def sources(self, span: Span, generator: torch.Generator) -> Tensor:
+        """Return for each frame the index of the fresh noise that it uses, shape (F,), dtype int64."""
+        return torch.arange(span.frames)
+
+    def noise(self, shape_BFCYX: Sequence[int], sources_F: Tensor, generator: torch.Generator) -> Tensor:
+        """Return noise of unit variance, (B, F, C, Y, X) in float32. ``generator`` is used for nothing before it."""
+        batch, _, *rest = shape_BFCYX
+        fresh = int(sources_F.max()) + 1
+        return torch.randn((batch, fresh, *rest), generator=generator)[:, sources_F]
+
+
+class GuidanceSchedule(RangedStrategy):
+    """Decides how strongly each frame is guided by the start image."""
+
+    kind: ClassVar[str] = "guidance"
+
+    def scales(self, span: Span) -> Tensor:
+        """Return one guidance scale for each frame, (F,); 1 = none, and outside ``start … stop`` there is none."""
+        raise NotImplementedError(f"guidance schedule {self.name!r} has no method scales")
+
+
+class SigmaSchedule(Strategy):
+    """Decides the noise levels that a generation passes through."""
+
+    kind: ClassVar[str] = "sigmas"
+    default_steps: ClassVar[int] = 25
+
+    def sigmas(self, steps: int, sigma_min: float, sigma_max: float) -> Tensor:
+        """Return ``steps`` falling noise levels and a final 0, (S + 1,) in float32; the model knows min … max."""
+        raise NotImplementedError(f"sigma schedule {self.name!r} has no method sigmas")
+
+
+class MotionSchedule(RangedStrategy):
+    """Decides motion bucket and frame rate, which SVD is conditioned on, for each frame."""
+
+    kind: ClassVar[str] = "motion"
+
+    def buckets(self, motion_bucket: float, span: Span) -> Tensor:
+        """Return the motion bucket of each frame, (F,), given the one asked for."""
+        return torch.full((span.frames,), float(motion_bucket))
+
+    def rates(self, fps: float, span: Span) -> Tensor:
+        """Return the frames per second of each frame, (F,), given those asked for."""
+        return torch.full((span.frames,), float(fps))
+
+
+CONTRACTS: tuple[type[Strategy], ...] = (
+    PositionalStrategy,
+    AttentionStrategy,
+    NoiseSchedule,
+    GuidanceSchedule,
+    SigmaSchedule,
+    MotionSchedule,
+)
+
+
+def _build(kind: str, value: Any, info: ValidationInfo) -> Any:
+    """Turn a name, or a mapping with a name and options, into the strategy that the registry knows."""
+    if not isinstance(value, str | dict):
+        return value
+    if not info.context:
+        raise ValueError(f"{value!r} names a strategy; load it with load_config(..., registry) or pass an object")
+    return info.context["registry"].build(kind, value)
+
+
+def _by_name(kind: str) -> tuple[BeforeValidator, PlainSerializer]:
+    return (
+        BeforeValidator(lambda value, info: _build(kind, value, info)),
+        PlainSerializer(lambda strategy: None if strategy is None else strategy.dump()),
+    )
+
+
+# Fields that hold a strategy: validated from an object, from a name, or from a mapping with a name and options.
+Positional = Annotated[PositionalStrategy, *_by_name("positional")]
+Attention = Annotated[AttentionStrategy, *_by_name("attention")]
+Noise = Annotated[NoiseSchedule, *_by_name("noise")]
+Guidance = Annotated[GuidanceSchedule, *_by_name("guidance")]
+Sigmas = Annotated[SigmaSchedule, *_by_name("sigmas")]
+Motion = Annotated[MotionSchedule, *_by_name("motion")]

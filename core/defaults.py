@@ -1,0 +1,79 @@
+"""What a user has not said, chosen from the model and from the length asked for."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from typing import TYPE_CHECKING, Any
+
+from .config import Config
+from .errors import ConfigError
+from .model import choose_device, choose_dtype
+
+if TYPE_CHECKING:
+    from .model import ModelFacts
+    from .registry import Registry
+
+logger = logging.getLogger("longtake")
+
+# As stock SVD does it, where nothing is to be stretched.
+SHORT = {
+    "positional": "none",
+    "attention": "full",
+    "noise": "independent",
+    "guidance": "linear",
+    "sigmas": "karras",
+    "motion": "constant",
+}
+# Interpolated positions keep the video coherent but slow its motion down; the motion bucket makes up for that.
+LONG = SHORT | {"positional": "linear", "motion": "compensated"}
+
+
+def resolve(config: Config, facts: ModelFacts, registry: Registry, *, portrait: bool = False) -> Config:
+    """Return a config in which nothing is left to choose.
+
+    Sizes are rounded to what the model needs, which is said as a warning of the logger ``longtake``.
+
+    Args:
+        config: as asked for.
+        facts: of the model.
+        registry: for the default strategies.
+        portrait: whether the start image is higher than wide.
+
+    Raises:
+        ConfigError: the size is too small for the model.
+
+    """
+    frames = config.frames or facts.trained
+    chosen: dict[str, Any] = {"frames": frames}
+    for kind, name in (LONG if frames > facts.trained else SHORT).items():
+        chosen[kind] = getattr(config, kind) or registry.build(kind, name)
+    chosen["steps"] = config.steps or chosen["sigmas"].default_steps
+    chosen["seed"] = secrets.randbelow(2**32) if config.seed is None else config.seed
+    chosen["output_fps"] = config.output_fps or config.fps
+    chosen["width"], chosen["height"] = _size(config, facts, portrait)
+    device = choose_device(config.device)
+    chosen["device"] = str(device)
+    chosen["dtype"] = str(choose_dtype(config.dtype, device)).removeprefix("torch.")
+    return config.model_copy(update=chosen)
+
+
+def _size(config: Config, facts: ModelFacts, portrait: bool) -> tuple[int, int]:
+    native = facts.native_size(portrait=portrait)
+    asked = (config.width, config.height)
+    if config.width and not config.height:
+        asked = (config.width, round(config.width * native[1] / native[0]))
+    elif config.height and not config.width:
+        asked = (round(config.height * native[0] / native[1]), config.height)
+    wanted = (asked[0] or native[0], asked[1] or native[1])
+    size = tuple(round(side / facts.vae_factor) * facts.vae_factor for side in wanted)
+    if min(size) < facts.smallest:
+        raise ConfigError(
+            f"size {wanted[0]}x{wanted[1]} is too small for model {facts.name!r}: "
+            f"it needs at least {facts.smallest}x{facts.smallest} and was trained at {native[0]}x{native[1]}"
+        )
+    if size != wanted:
+        logger.warning(
+            "size %dx%d rounded to %dx%d: the model needs multiples of %d", *wanted, *size, facts.vae_factor
+        )
+    return size[0], size[1]

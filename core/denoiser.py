@@ -1,0 +1,89 @@
+"""SVD as a function that takes noisy latents and their sigma and returns denoised latents.
+
+SVD's own scalings stand only here: four named numbers. Everywhere else the code knows ``sigma`` and ``denoised``.
+
+Shape suffixes: B = batch, F = frames, C = latent channels, Y, X = latent rows, columns.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from .conditioning import Conditioning
+    from .plan import Plan
+    from .seams import Seams
+
+
+class Denoiser(Protocol):
+    """What the loop asks for: denoised latents, of the same shape as the noisy ones."""
+
+    def __call__(self, latents_BFCYX: Tensor, sigma: float, *, conditional: bool = True) -> Tensor:
+        """Return x0 as predicted from ``latents_BFCYX`` at noise level ``sigma``."""
+        ...
+
+
+class Scalings(NamedTuple):
+    """Karras et al. 2022 (arXiv 2206.00364), equation 7."""
+
+    c_skip: float
+    c_out: float
+    c_in: float
+    c_noise: float
+
+
+def scalings(sigma: float) -> Scalings:
+    """``c_skip * x + c_out * net(c_in * x, c_noise)`` is x0, for v-prediction with sigma_data = 1.
+
+    Raises:
+        ValueError: sigma is not positive.
+
+    """
+    if not sigma > 0:
+        raise ValueError(f"sigma must be positive, got {sigma}")
+    total = sigma**2 + 1
+    return Scalings(1 / total, -sigma / math.sqrt(total), 1 / math.sqrt(total), math.log(sigma) / 4)
+
+
+class UnetDenoiser:
+    """SVD's UNet with its conditioning, as a :class:`Denoiser`.
+
+    It has no state of its own: the step, with its progress and motion, is the one whose sigma is nearest.
+    """
+
+    def __init__(self, unet: torch.nn.Module, conditioning: Conditioning, plan: Plan, seams: Seams) -> None:
+        self.unet = unet
+        self.conditioning = conditioning
+        self.plan = plan
+        self.seams = seams
+
+    def __call__(self, latents_BFCYX: Tensor, sigma: float, *, conditional: bool = True) -> Tensor:
+        """Return x0 in the precision of the latents; one call of the UNet."""
+        batch, frames = latents_BFCYX.shape[:2]
+        embedding_B1C, image_latents_BCYX = self.conditioning.embedding_B1C, self.conditioning.image_latents_BCYX
+        if not conditional:
+            embedding_B1C, image_latents_BCYX = torch.zeros_like(embedding_B1C), torch.zeros_like(image_latents_BCYX)
+        step = self.plan.step_at(sigma)
+        self.seams.progress = self.plan.progress(step)
+        time_ids_BF3 = self._time_ids(step).to(embedding_B1C).expand(batch, frames, 3)
+        self.seams.time_ids_BF3 = time_ids_BF3
+        scaling = scalings(sigma)
+        image_latents_BFCYX = image_latents_BCYX[:, None].expand(batch, frames, -1, -1, -1)
+        scaled_BFCYX = (latents_BFCYX * scaling.c_in).to(image_latents_BFCYX.dtype)
+        prediction_BFCYX = self.unet(
+            torch.cat([scaled_BFCYX, image_latents_BFCYX], dim=2),
+            torch.tensor(scaling.c_noise, dtype=torch.float32, device=latents_BFCYX.device),
+            encoder_hidden_states=embedding_B1C,
+            added_time_ids=time_ids_BF3[:, 0],
+            return_dict=False,
+        )[0]
+        return scaling.c_skip * latents_BFCYX + scaling.c_out * prediction_BFCYX.to(latents_BFCYX.dtype)
+
+    def _time_ids(self, step: int) -> Tensor:
+        """Return fps - 1 (which is what SVD saw in training), motion bucket and augmentation of each frame, (F, 3)."""
+        rates_F, buckets_F = self.plan.rates_SF[step], self.plan.buckets_SF[step]
+        return torch.stack([rates_F - 1, buckets_F, torch.full_like(rates_F, self.conditioning.noise_aug)], dim=-1)

@@ -1,0 +1,68 @@
+"""Errors that a user can mend, and the words in which they are told."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+    from pydantic_core import ErrorDetails
+
+
+class LongtakeError(Exception):
+    """Something that the user can mend: what was asked, what exists, what to do next.
+
+    The command line prints it without a traceback and exits with 2.
+    """
+
+
+class ConfigError(LongtakeError):
+    """A config, an option or a strategy that does not fit."""
+
+
+class ModelError(LongtakeError):
+    """A model that cannot be found, is no SVD, or gave numbers that are not finite."""
+
+
+class ImageError(LongtakeError):
+    """A start image that cannot be used."""
+
+
+class OutputError(LongtakeError):
+    """A file that cannot be written."""
+
+
+class PluginError(LongtakeError):
+    """A plugin that breaks a contract; the message names it."""
+
+
+def did_you_mean(asked: str, known: Iterable[str]) -> str:
+    """Return ``"\\ndid you mean 'linear'?"`` when something known is spelt much alike, else an empty string."""
+    close = difflib.get_close_matches(asked, list(known), n=1)
+    return f"\ndid you mean {close[0]!r}?" if close else ""
+
+
+def explain(error: ValidationError, known: Iterable[str], prefix: str = "", what: str = "option") -> str:
+    """Say each fault of a pydantic validation in a line: where, what was given, what is allowed.
+
+    Args:
+        error: what pydantic raised.
+        known: names of the options that exist, for the fault of an unknown one.
+        prefix: dotted path before each location, such as ``"positional."``.
+        what: what an unknown name is called, such as ``"config key"``.
+
+    """
+    return "\n".join(_explain_one(detail, sorted(known), prefix, what) for detail in error.errors())
+
+
+def _explain_one(detail: ErrorDetails, known: list[str], prefix: str, what: str) -> str:
+    name = prefix + ".".join(str(part) for part in detail["loc"])
+    if detail["type"] == "extra_forbidden":
+        last = str(detail["loc"][-1])
+        return f"unknown {what} {name!r}; known: {', '.join(known)}{did_you_mean(last, known)}"
+    message = detail["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    if detail["type"] == "value_error":
+        return f"{name}: {message}" if name else message
+    return f"{name} should be {message}, got {detail['input']!r}"

@@ -1,0 +1,86 @@
+"""Finding and loading plugins: built-ins first, then third parties one by one, with blame."""
+
+from __future__ import annotations
+
+import importlib
+from importlib.metadata import EntryPoint, entry_points
+from typing import NamedTuple
+
+import pluggy
+
+from . import hookspecs
+from .registry import Registry
+
+GROUP = "longtake"
+BUILTIN = "longtake"
+
+
+class Plugins(NamedTuple):
+    """A plugin manager and the registry that its plugins have filled."""
+
+    manager: pluggy.PluginManager
+    registry: Registry
+
+
+def load_plugins(*, third_party: bool = True) -> Plugins:
+    """Return a fresh manager and registry; nothing is global and nothing happens at import.
+
+    A plugin that fails to import, does not fit the hooks, or clashes with another is left out whole; the reason
+    stands in ``registry.broken``.
+    """
+    plugins = Plugins(pluggy.PluginManager(hookspecs.PROJECT), Registry())
+    plugins.manager.add_hookspecs(hookspecs)
+    # By its dotted name, so that core imports nothing of the other folders.
+    builtin = importlib.import_module("..plugins.builtin", __package__)
+    for name, plugin in builtin.PLUGINS.items():
+        add_plugin(plugins, plugin, name)
+    if third_party:
+        for entry_point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
+            _load_entry_point(plugins, entry_point)
+    return plugins
+
+
+def add_plugin(plugins: Plugins, plugin: object, name: str) -> None:
+    """Register one plugin and take what it offers, or leave no trace of it.
+
+    Raises:
+        PluginError: it offers something that breaks a contract.
+        pluggy.PluginValidationError: a hook of it asks for arguments that do not exist.
+
+    """
+    manager, registry = plugins
+    try:
+        manager.register(plugin, name)
+        manager.check_pending()
+        others = [other for other in manager.get_plugins() if other is not plugin]
+        offer = manager.subset_hook_caller("longtake_register_strategies", remove_plugins=others)
+        offer(register=lambda cls: registry.add(cls, name))
+    except BaseException:
+        registry.withdraw(name)
+        if manager.is_registered(plugin):
+            manager.unregister(plugin)
+        raise
+
+
+def _load_entry_point(plugins: Plugins, entry_point: EntryPoint) -> None:
+    name = entry_point.name
+    if plugins.manager.has_plugin(name):
+        plugins.registry.broken[f"{name} ({_origin(entry_point)})"] = f"another plugin is already named {name!r}"
+        return
+    try:
+        plugin = entry_point.load()
+        add_plugin(plugins, plugin() if isinstance(plugin, type) else plugin, name)
+    except Exception as error:  # a plugin may raise anything at import
+        plugins.registry.broken[name] = f"{type(error).__name__}: {error}"
+
+
+def versions(plugins: Plugins) -> dict[str, str]:
+    """Return name → package and version of every third-party plugin that is loaded."""
+    return {
+        plugins.manager.get_name(plugin) or "": f"{dist.project_name} {dist.version}"
+        for plugin, dist in plugins.manager.list_plugin_distinfo()
+    }
+
+
+def _origin(entry_point: EntryPoint) -> str:
+    return entry_point.dist.name if entry_point.dist else entry_point.value

@@ -1,0 +1,130 @@
+"""A generation as data, before any of it is computed: positions, windows, noise, guidance, motion, sigmas.
+
+Shape suffixes: F = frames, S = steps, W = windows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from .contracts import GuidanceSchedule, MotionSchedule, Span, Strategy, Windows
+from .errors import PluginError
+
+if TYPE_CHECKING:
+    from .config import Config
+    from .model import ModelFacts
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What the strategies have decided; positions, windows and mask are those of step ``shown_step``.
+
+    Attributes:
+        span: the whole video, at the shown step.
+        positions_F: where each frame stands on the trained time line; with local windows, only until they start anew.
+        windows: of temporal attention, or None.
+        mask_FF: which frame (row) sees which (column), or None for all.
+        noise_sources_F: which frame of fresh noise each frame starts from.
+        sigmas_S1: noise levels, the last one 0.
+        guidance_SF: guidance scale of each step and frame.
+        buckets_SF: motion bucket of each step and frame.
+        rates_SF: frames per second that the model is told, of each step and frame.
+
+    """
+
+    span: Span
+    positions_F: Tensor
+    windows: Windows | None
+    mask_FF: Tensor | None
+    noise_sources_F: Tensor
+    sigmas_S1: Tensor
+    guidance_SF: Tensor
+    buckets_SF: Tensor
+    rates_SF: Tensor
+
+    @property
+    def frames(self) -> int:
+        """How long the video is."""
+        return self.span.frames
+
+    @property
+    def steps(self) -> int:
+        """How many steps the denoising takes."""
+        return len(self.sigmas_S1) - 1
+
+    def progress(self, step: int) -> float:
+        """Return how far along the denoising a step is: 0 for the first, 1 for the last."""
+        return progress_of(step, self.steps)
+
+    def step_at(self, sigma: float) -> int:
+        """Return the step whose noise level is nearest."""
+        return int((self.sigmas_S1[:-1] - sigma).abs().argmin())
+
+
+def progress_of(step: int, steps: int) -> float:
+    """Return ``step`` as a fraction of the denoising; a denoising of one step is all beginning."""
+    return step / (steps - 1) if steps > 1 else 0.0
+
+
+def make_plan(config: Config, facts: ModelFacts, *, shown_step: int = 0) -> Plan:
+    """Ask every strategy of a resolved config what it will do.
+
+    Args:
+        config: resolved, see :func:`longtake.core.defaults.resolve`.
+        facts: of the model.
+        shown_step: for which positions, windows and mask are worked out.
+
+    Raises:
+        PluginError: a strategy returns something of a wrong shape or not finite.
+
+    """
+    assert config.positional and config.attention and config.noise and config.guidance and config.sigmas
+    assert config.motion and config.frames and config.steps and config.seed is not None, "the config is not resolved"
+    span = Span(frames=config.frames, trained=facts.trained)
+    sigmas_S1 = config.sigmas.sigmas(config.steps, facts.sigma_min, facts.sigma_max)
+    _check(config.sigmas, "sigmas", sigmas_S1, config.steps + 1)
+    if bool((sigmas_S1.diff() >= 0).any()) or float(sigmas_S1[-1]) != 0:
+        raise PluginError(f"sigma schedule {config.sigmas.name!r} must fall at every step and end at 0")
+    spans = [replace(span, progress=progress_of(step, config.steps)) for step in range(config.steps)]
+    shown = spans[shown_step]
+    positional = config.positional if config.positional.active(shown.progress) else None
+    attention = config.attention if config.attention.active(shown.progress) else None
+    frames_F = torch.arange(span.frames, dtype=torch.float32)
+    noise_sources_F = config.noise.sources(span, torch.Generator().manual_seed(config.seed))
+    return Plan(
+        span=shown,
+        positions_F=_check(config.positional, "positions", positional.positions(frames_F, shown), span.frames)
+        if positional
+        else frames_F,
+        windows=attention.windows(shown) if attention else None,
+        mask_FF=attention.mask(shown) if attention else None,
+        noise_sources_F=_check(config.noise, "noise sources", noise_sources_F, span.frames),
+        sigmas_S1=sigmas_S1,
+        guidance_SF=torch.stack([_guidance(config.guidance, each) for each in spans]),
+        buckets_SF=torch.stack([_motion(config.motion, each, "buckets", config.motion_bucket) for each in spans]),
+        rates_SF=torch.stack([_motion(config.motion, each, "rates", config.fps) for each in spans]),
+    )
+
+
+def _guidance(schedule: GuidanceSchedule, span: Span) -> Tensor:
+    if not schedule.active(span.progress):
+        return torch.ones(span.frames)
+    return _check(schedule, "guidance scales", schedule.scales(span), span.frames)
+
+
+def _motion(schedule: MotionSchedule, span: Span, what: str, asked: float) -> Tensor:
+    acting = schedule if schedule.active(span.progress) else MotionSchedule()
+    return _check(schedule, what, getattr(acting, what)(asked, span), span.frames)
+
+
+def _check(strategy: Strategy, what: str, values: Tensor, length: int) -> Tensor:
+    """Return ``values`` if they are as many as they should be and finite, else blame the strategy."""
+    if values.shape != (length,) or not bool(torch.isfinite(values).all()):
+        raise PluginError(
+            f"{strategy.kind} strategy {strategy.name!r} must give {length} finite {what}, got shape {tuple(values.shape)}"
+        )
+    return values

@@ -1,0 +1,1 @@
+"""Everything built in, registered through the same hooks as anybody's plugin."""

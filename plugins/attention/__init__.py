@@ -1,0 +1,1 @@
+"""Attention strategies: which frames see which in temporal self-attention."""

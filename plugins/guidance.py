@@ -1,0 +1,27 @@
+"""Classifier-free guidance with a scale for each frame: what decides a step unless another plugin does."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from ..core.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from ..core.denoiser import Denoiser
+    from ..core.run import Step
+
+
+@hookimpl(trylast=True)
+def longtake_predict(step: Step, denoiser: Denoiser) -> Tensor:
+    """Move from the unconditional prediction through the conditional one, by the scale of each frame.
+
+    Where every scale is 1 the unconditional branch would count for nothing, and is not run.
+    """
+    conditional_BFCYX = denoiser(step.latents, step.sigma)
+    if step.guidance_F is None or bool((step.guidance_F == 1).all()):
+        return conditional_BFCYX
+    unconditional_BFCYX = denoiser(step.latents, step.sigma, conditional=False)
+    scales_F111 = step.guidance_F.to(conditional_BFCYX)[:, None, None, None]
+    return unconditional_BFCYX + scales_F111 * (conditional_BFCYX - unconditional_BFCYX)

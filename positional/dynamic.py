@@ -1,0 +1,42 @@
+"""Dynamic scaling: the factor follows the length that is asked for, and the denoising step."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from pydantic import Field
+from torch import Tensor
+
+from ..core.contracts import Positional, PositionalStrategy, Span
+from .linear import Linear
+
+
+class Dynamic(PositionalStrategy):
+    """Give another strategy its factor: from the actual length, and changing along the denoising if asked.
+
+    Dynamic NTK (emozilla 2023) grows by α·T/L - (α - 1), which is T/L for α = 1. A share of 0 at a step means positions
+    as in stock SVD, a share of 1 the whole stretch.
+    """
+
+    name = "dynamic"
+    of: Positional = Field(default_factory=Linear, description="The strategy that is given the factor.")
+    alpha: float = Field(default=1.0, ge=1, description="How fast the factor grows with the length: α·T/L - (α - 1).")
+    first: float = Field(default=1.0, ge=0, le=1, description="Share of the stretch at the first, noisiest step.")
+    last: float = Field(default=1.0, ge=0, le=1, description="Share of the stretch at the last step.")
+
+    def positions(self, frames_F: Tensor, span: Span) -> Tensor:
+        """Return the wrapped strategy's positions at this factor."""
+        return self.of.positions(frames_F, self._given(span)) if self.of.active(span.progress) else frames_F
+
+    def frequencies(self, freqs_K: Tensor, span: Span) -> Tensor:
+        """Return the wrapped strategy's frequencies at this factor."""
+        return self.of.frequencies(freqs_K, self._given(span)) if self.of.active(span.progress) else freqs_K
+
+    def temperature(self, span: Span) -> float:
+        """Return the wrapped strategy's temperature at this factor."""
+        return self.of.temperature(self._given(span)) if self.of.active(span.progress) else 1.0
+
+    def _given(self, span: Span) -> Span:
+        share = self.first + (self.last - self.first) * span.progress
+        longest = self.alpha * span.stretch - (self.alpha - 1)
+        return replace(span, factor=1 + (longest - 1) * share)

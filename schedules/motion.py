@@ -1,0 +1,57 @@
+"""Motion bucket and frame rate, which SVD is conditioned on, over the frames of a long video."""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from ..core.contracts import MotionSchedule, Span
+
+
+class Constant(MotionSchedule):
+    """The same motion bucket and frame rate at every frame, as in stock SVD."""
+
+    name = "constant"
+
+
+class Linear(MotionSchedule):
+    """Go evenly from the motion bucket and frame rate asked for to others at the last frame."""
+
+    name = "linear"
+    last_bucket: float | None = Field(
+        default=None, ge=0, allow_inf_nan=False, description="Motion bucket of the last frame; by default no change."
+    )
+    last_fps: float | None = Field(
+        default=None, ge=1, allow_inf_nan=False, description="Frame rate of the last frame; by default no change."
+    )
+
+    def buckets(self, motion_bucket: float, span: Span) -> Tensor:
+        """Return the motion bucket of each frame, (F,)."""
+        last = motion_bucket if self.last_bucket is None else self.last_bucket
+        return torch.linspace(motion_bucket, last, span.frames)
+
+    def rates(self, fps: float, span: Span) -> Tensor:
+        """Return the frame rate of each frame, (F,)."""
+        return torch.linspace(fps, fps if self.last_fps is None else self.last_fps, span.frames)
+
+
+class Compensated(MotionSchedule):
+    """Raise the motion bucket with the stretch: stretched positions alone give the same motion in more frames.
+
+    The bucket is multiplied by stretch^strength and stops at ``limit``, since models know no more motion than they
+    were trained on.
+    """
+
+    name = "compensated"
+    strength: float = Field(default=1.0, ge=0, le=2, description="Exponent on the stretch; 0 changes nothing.")
+    factor: float | None = Field(
+        default=None, ge=1, allow_inf_nan=False, description="Make up for this stretch; by default frames / trained."
+    )
+    limit: float = Field(default=255.0, gt=0, allow_inf_nan=False, description="The highest motion bucket to ask for.")
+
+    def buckets(self, motion_bucket: float, span: Span) -> Tensor:
+        """Return min(limit, motion_bucket · s^strength) for each frame, (F,); never less than was asked for."""
+        stretch = self.factor or span.stretch
+        raised = min(self.limit, motion_bucket * stretch**self.strength)
+        return torch.full((span.frames,), max(raised, float(motion_bucket)))

@@ -1,0 +1,54 @@
+"""The noise levels that a generation passes through."""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from ..core.contracts import SigmaSchedule
+
+AYS_TOP = 700.0
+
+
+class Karras(SigmaSchedule):
+    """Evenly spaced in sigma^(1/rho), as in stock SVD (Karras et al. 2022, arXiv 2206.00364, equation 5)."""
+
+    name = "karras"
+    rho: float = Field(default=7.0, gt=0, allow_inf_nan=False, description="More = more steps at little noise.")
+
+    def sigmas(self, steps: int, sigma_min: float, sigma_max: float) -> Tensor:
+        """Return sigma_max … sigma_min and 0, (S + 1,)."""
+        # In float64 like diffusers' scheduler, so that the float32 values agree to the last bit.
+        ramp_S = np.linspace(0, 1, steps)
+        low, high = sigma_min ** (1 / self.rho), sigma_max ** (1 / self.rho)
+        sigmas_S = (high + ramp_S * (low - high)) ** self.rho
+        return torch.from_numpy(np.append(sigmas_S, 0.0)).float()
+
+
+class AlignYourSteps(SigmaSchedule):
+    """The 10 published levels for SVD (Sabour et al. 2024, arXiv 2404.14507); other counts by log-linear interpolation.
+
+    The levels are for models whose sigma_max is 700. For another sigma_max the logarithms are scaled about the lowest
+    level, which keeps the schedule's shape.
+    """
+
+    name = "ays"
+    default_steps: ClassVar[int] = 10
+
+    def sigmas(self, steps: int, sigma_min: float, sigma_max: float) -> Tensor:
+        """Return ``steps`` levels and 0, (S + 1,)."""
+        from diffusers.schedulers import AysSchedules
+
+        *levels, _ = AysSchedules["StableVideoDiffusionSigmas"]
+        if sigma_max == AYS_TOP and steps == len(levels):
+            return torch.tensor([*levels, 0.0])  # to the last bit as published
+        logs_S = np.log(levels)
+        lowest = logs_S[-1]
+        logs_S = lowest + (logs_S - lowest) * (math.log(sigma_max) - lowest) / (math.log(AYS_TOP) - lowest)
+        asked_S = np.interp(np.linspace(0, 1, steps), np.linspace(0, 1, len(levels)), logs_S)
+        return torch.from_numpy(np.append(np.exp(asked_S), 0.0)).float()

@@ -1,0 +1,132 @@
+"""What the tests share: hypothesis' profile, no network, and a tiny SVD with random weights."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+# The models of the tests are so small that a second thread only costs time, here and in subprocesses.
+os.environ["OMP_NUM_THREADS"] = "1"
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import settings
+from PIL import Image
+
+import longtake
+from longtake.core.manager import Plugins
+
+if TYPE_CHECKING:
+    from diffusers import StableVideoDiffusionPipeline
+
+settings.register_profile("longtake", deadline=None, max_examples=60)
+settings.load_profile("longtake")
+
+
+def tiny_pipeline(seed: int = 0, *, trained: int = 4, cross: int = 16):
+    """Return an SVD pipeline of the stock classes with a few thousand random weights; latents are 1/4 of the pixels."""
+    from diffusers import (
+        AutoencoderKLTemporalDecoder,
+        EulerDiscreteScheduler,
+        StableVideoDiffusionPipeline,
+        UNetSpatioTemporalConditionModel,
+    )
+    from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModelWithProjection
+
+    torch.manual_seed(seed)
+    unet = UNetSpatioTemporalConditionModel(
+        sample_size=8,
+        in_channels=8,
+        out_channels=4,
+        block_out_channels=(32, 64),
+        down_block_types=("CrossAttnDownBlockSpatioTemporal", "DownBlockSpatioTemporal"),
+        up_block_types=("UpBlockSpatioTemporal", "CrossAttnUpBlockSpatioTemporal"),
+        layers_per_block=1,
+        num_attention_heads=(2, 4),
+        cross_attention_dim=cross,
+        addition_time_embed_dim=16,
+        projection_class_embeddings_input_dim=48,
+        num_frames=trained,
+    )
+    vae = AutoencoderKLTemporalDecoder(
+        block_out_channels=(32, 32, 32),
+        down_block_types=("DownEncoderBlock2D",) * 3,
+        latent_channels=4,
+        layers_per_block=1,
+        sample_size=32,
+        scaling_factor=0.18215,
+        force_upcast=True,
+    )
+    encoder = CLIPVisionModelWithProjection(
+        CLIPVisionConfig(
+            hidden_size=16,
+            intermediate_size=32,
+            projection_dim=cross,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            image_size=224,
+            patch_size=112,
+        )
+    )
+    scheduler = EulerDiscreteScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        prediction_type="v_prediction",
+        interpolation_type="linear",
+        use_karras_sigmas=True,
+        timestep_spacing="leading",
+        timestep_type="continuous",
+        sigma_min=0.002,
+        sigma_max=700.0,
+        steps_offset=1,
+    )
+    # The mixing weights start at a half; differing ones make sure that nothing is mixed up.
+    for name, parameter in unet.named_parameters():
+        if name.endswith("mix_factor"):
+            parameter.data.normal_()
+    return StableVideoDiffusionPipeline(
+        vae=vae.eval(),
+        image_encoder=encoder.eval(),
+        unet=unet.eval(),
+        scheduler=scheduler,
+        feature_extractor=CLIPImageProcessor(),
+    )
+
+
+@pytest.fixture(scope="session")
+def make_pipeline() -> Callable[..., StableVideoDiffusionPipeline]:
+    """The function that makes a tiny pipeline, the same one for the same seed."""
+    return tiny_pipeline
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that holds the tiny pipeline."""
+    folder = tmp_path_factory.mktemp("tiny")
+    tiny_pipeline().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tiny_folder: Path) -> longtake.Model:
+    """The tiny pipeline, loaded; tests must leave it as it is."""
+    return longtake.load_model(str(tiny_folder), device="cpu")
+
+
+@pytest.fixture
+def builtins() -> Plugins:
+    """Built-in plugins only, fresh."""
+    return longtake.load_plugins(third_party=False)
+
+
+@pytest.fixture(scope="session")
+def picture() -> Image.Image:
+    """A colourful picture of 48 x 40 pixels."""
+    rows, columns = np.mgrid[0:40, 0:48]
+    channels = [columns * 5, rows * 6, 128 + 60 * np.sin(rows / 5) * np.cos(columns / 7)]
+    return Image.fromarray(np.stack(channels, axis=-1).astype(np.uint8))
