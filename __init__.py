@@ -9,31 +9,40 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .core.conditioning import Conditioning, encode_images
-    from .core.config import Config, load_config, read_config_file
-    from .core.contracts import (
-        AttentionStrategy,
-        GuidanceSchedule,
-        MotionSchedule,
-        NoiseSchedule,
-        PositionalStrategy,
-        SigmaSchedule,
-        Span,
-        Windows,
-    )
-    from .core.decode import decode
-    from .core.defaults import resolve
-    from .core.denoiser import Denoiser, UnetDenoiser, scalings
-    from .core.errors import LongtakeError
-    from .core.generate import Result, generate
-    from .core.hookspecs import hookimpl
-    from .core.manager import load_plugins
-    from .core.model import Model, ModelFacts, load_model, read_facts
-    from .core.plan import Plan, make_plan
-    from .core.loop import denoise
-    from .core.run import Run, Step
-    from .core.seams import installed
-    from .core.video import open_video
+    from .core.conditioning import Conditioning as Conditioning
+    from .core.conditioning import encode_images as encode_images
+    from .core.config import Config as Config
+    from .core.config import load_config as load_config
+    from .core.config import read_config_file as read_config_file
+    from .core.contracts import AttentionStrategy as AttentionStrategy
+    from .core.contracts import GuidanceSchedule as GuidanceSchedule
+    from .core.contracts import MotionSchedule as MotionSchedule
+    from .core.contracts import NoiseSchedule as NoiseSchedule
+    from .core.contracts import PositionalStrategy as PositionalStrategy
+    from .core.contracts import SigmaSchedule as SigmaSchedule
+    from .core.contracts import Span as Span
+    from .core.contracts import Windows as Windows
+    from .core.decode import decode as decode
+    from .core.defaults import resolve as resolve
+    from .core.denoiser import Denoiser as Denoiser
+    from .core.denoiser import UnetDenoiser as UnetDenoiser
+    from .core.denoiser import scalings as scalings
+    from .core.errors import LongtakeError as LongtakeError
+    from .core.generate import Result as Result
+    from .core.generate import generate as generate
+    from .core.hookspecs import hookimpl as hookimpl
+    from .core.loop import denoise as denoise
+    from .core.manager import load_plugins as load_plugins
+    from .core.model import Model as Model
+    from .core.model import ModelFacts as ModelFacts
+    from .core.model import load_model as load_model
+    from .core.model import read_facts as read_facts
+    from .core.plan import Plan as Plan
+    from .core.plan import make_plan as make_plan
+    from .core.run import Run as Run
+    from .core.run import Step as Step
+    from .core.seams import installed as installed
+    from .core.video import open_video as open_video
 
 _HOMES = {
     "core.conditioning": ("Conditioning", "encode_images"),
@@ -63,7 +72,7 @@ _HOMES = {
     "core.video": ("open_video",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
-__all__ = sorted(_HOME_OF)
+__all__ = sorted(_HOME_OF)  # noqa: PLE0605  what TYPE_CHECKING imports; tests compare the two
 
 
 def __getattr__(name: str) -> Any:

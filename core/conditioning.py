@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -40,9 +40,7 @@ class Conditioning:
 
 
 @torch.no_grad()
-def encode_images(
-    model: Model, images: Sequence[Image], noise_aug: float, generator: torch.Generator
-) -> Conditioning:
+def encode_images(model: Model, images: Sequence[Image], noise_aug: float, generator: torch.Generator) -> Conditioning:
     """Encode start images of one size.
 
     The generator gives the augmentation noise, (B, 3, H, W) in float32, and is used for nothing before it: the order
@@ -81,7 +79,7 @@ def _embed(model: Model, pixels_BCHW: Tensor) -> Tensor:
 
 
 @contextmanager
-def precise_vae(model: Model) -> Iterator[torch.nn.Module]:
+def precise_vae(model: Model) -> Iterator[Any]:
     """Give the VAE in float32 where it overflows in half precision and its config says so; put it back afterwards."""
     vae = model.pipeline.vae
     dtype = vae.dtype

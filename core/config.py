@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -92,7 +93,12 @@ def read_config_file(path: str | Path) -> dict[str, Any]:
 
     """
     path = Path(path)
-    readers = {".yaml": yaml.safe_load, ".yml": yaml.safe_load, ".json": json.loads, ".toml": tomllib.loads}
+    readers: dict[str, Callable[[str], Any]] = {
+        ".yaml": yaml.safe_load,
+        ".yml": yaml.safe_load,
+        ".json": json.loads,
+        ".toml": tomllib.loads,
+    }
     reader = readers.get(path.suffix.lower())
     if reader is None:
         raise ConfigError(f"config file {path} must end in one of {', '.join(readers)}")
@@ -131,7 +137,9 @@ def apply_setting(data: dict[str, Any], setting: str) -> None:
     for key in (kind, *options[:-1]):
         inner = target.get(key)
         if inner is None:
-            raise ConfigError(f"--set {setting}: name the strategy first, such as --{kind} NAME or {key}: NAME in a file")
+            raise ConfigError(
+                f"--set {setting}: name the strategy first, such as --{kind} NAME or {key}: NAME in a file"
+            )
         # A copy, so that what the file's reader returned is left alone.
         target[key] = {"name": inner} if isinstance(inner, str) else dict(inner)
         target = target[key]

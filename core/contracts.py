@@ -131,9 +131,7 @@ class AttentionStrategy(RangedStrategy):
         windows = self.windows(span)
         if windows is None:
             mask_FF = self.mask(span)
-            return scaled_dot_product_attention(
-                q_PNFD, k_PNFD, v_PNFD, attn_mask=_like(mask_FF, q_PNFD), scale=scale
-            )
+            return scaled_dot_product_attention(q_PNFD, k_PNFD, v_PNFD, attn_mask=_like(mask_FF, q_PNFD), scale=scale)
         fused_PNFD = torch.zeros_like(q_PNFD)
         for start, weights_F in zip(windows.starts, windows.weights_WF.to(q_PNFD), strict=True):
             inside = slice(start, start + windows.size)

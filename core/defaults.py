@@ -73,7 +73,5 @@ def _size(config: Config, facts: ModelFacts, portrait: bool) -> tuple[int, int]:
             f"it needs at least {facts.smallest}x{facts.smallest} and was trained at {native[0]}x{native[1]}"
         )
     if size != wanted:
-        logger.warning(
-            "size %dx%d rounded to %dx%d: the model needs multiples of %d", *wanted, *size, facts.vae_factor
-        )
+        logger.warning("size %dx%d rounded to %dx%d: the model needs multiples of %d", *wanted, *size, facts.vae_factor)
     return size[0], size[1]

@@ -8,7 +8,7 @@ Shape suffixes: B = batch, F = frames, C = latent channels, Y, X = latent rows, 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -55,7 +55,7 @@ class UnetDenoiser:
     It has no state of its own: the step, with its progress and motion, is the one whose sigma is nearest.
     """
 
-    def __init__(self, unet: torch.nn.Module, conditioning: Conditioning, plan: Plan, seams: Seams) -> None:
+    def __init__(self, unet: Any, conditioning: Conditioning, plan: Plan, seams: Seams) -> None:
         self.unet = unet
         self.conditioning = conditioning
         self.plan = plan
@@ -74,7 +74,7 @@ class UnetDenoiser:
         scaling = scalings(sigma)
         image_latents_BFCYX = image_latents_BCYX[:, None].expand(batch, frames, -1, -1, -1)
         scaled_BFCYX = (latents_BFCYX * scaling.c_in).to(image_latents_BFCYX.dtype)
-        prediction_BFCYX = self.unet(
+        prediction_BFCYX: Tensor = self.unet(
             torch.cat([scaled_BFCYX, image_latents_BFCYX], dim=2),
             torch.tensor(scaling.c_noise, dtype=torch.float32, device=latents_BFCYX.device),
             encoder_hidden_states=embedding_B1C,

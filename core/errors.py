@@ -39,7 +39,7 @@ class PluginError(LongtakeError):
 
 
 def did_you_mean(asked: str, known: Iterable[str]) -> str:
-    """Return ``"\\ndid you mean 'linear'?"`` when something known is spelt much alike, else an empty string."""
+    """Return a line ``did you mean 'linear'?`` when something known is spelt much alike, else an empty string."""
     close = difflib.get_close_matches(asked, list(known), n=1)
     return f"\ndid you mean {close[0]!r}?" if close else ""
 

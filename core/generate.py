@@ -22,7 +22,7 @@ from .loop import denoise
 from .manager import Plugins, load_plugins, versions
 from .model import Model, load_model, read_facts
 from .plan import make_plan
-from .run import Run
+from .run import Run, timed
 from .seams import installed
 from .sidecar import record, write_record
 from .video import check_output, open_video
@@ -87,13 +87,18 @@ def generate(
     config = resolve(config, facts, plugins.registry, portrait=start_image.height > start_image.width)
     assert config.width and config.height and config.seed is not None
     plan = make_plan(config, facts)
-    loaded = model if isinstance(model, Model) else load_model(
-        config.model, dtype=config.dtype, device=config.device, variant=config.variant
-    )
+    timings: dict[str, float] = {}
+    with timed(timings, "load"):
+        loaded = (
+            model
+            if isinstance(model, Model)
+            else load_model(config.model, dtype=config.dtype, device=config.device, variant=config.variant)
+        )
     generator = torch.Generator().manual_seed(config.seed)  # on the CPU: the same noise on every device
     fitted = fit_image(start_image, config.width, config.height, config.fit)
-    conditioning = encode_images(loaded, [fitted], config.noise_aug, generator)
-    run = Run(config, loaded, plan, fitted, conditioning, output)
+    with timed(timings, "encode"):
+        conditioning = encode_images(loaded, [fitted], config.noise_aug, generator)
+    run = Run(config, loaded, plan, fitted, conditioning, output, timings)
     plugins.manager.hook.longtake_run_started(run=run)
     latents_BFCYX = _denoise(run, plugins.manager.hook, generator)
     frames = _decode(run, plugins.manager.hook, latents_BFCYX[0], keep_frames)
@@ -131,7 +136,7 @@ def _denoise(run: Run, hooks: pluggy.HookRelay, generator: torch.Generator) -> T
     shape_BFCYX = (1, plan.frames, facts.latent_channels, rows, columns)
     noise_BFCYX = config.noise.noise(shape_BFCYX, plan.noise_sources_F, generator).to(run.model.device)
     with (
-        run.timed("denoise"),
+        timed(run.timings, "denoise"),
         installed(unet, config.positional, config.attention, trained=facts.trained) as seams,
     ):
         denoiser = UnetDenoiser(unet, run.conditioning, plan, seams)
@@ -147,10 +152,11 @@ def _decode(run: Run, hooks: pluggy.HookRelay, latents_FCYX: Tensor, keep: bool)
         if run.output
         else nullcontext()
     )
-    with run.timed("decode"), file as writer:
+    with timed(run.timings, "decode"), file as writer:
         for chunk in chunks:
-            for frame in chunk if writer else ():
-                writer.write(frame)
+            if writer:
+                for frame in chunk:
+                    writer.write(frame)
             hooks.longtake_frames_decoded(run=run, frames=chunk, first=first)
             first += len(chunk)
             if keep:

@@ -18,6 +18,12 @@ if TYPE_CHECKING:
 PIPELINE = "StableVideoDiffusionPipeline"
 # The pixel area of 1024 x 576 is that of 768 x 768, which SVD's config states as its sample size.
 SVD_AREA = 768 * 768
+# Name on the hub → frames that it was trained on; so that a plan needs no network.
+PUBLISHED = {
+    "stabilityai/stable-video-diffusion-img2vid": 14,
+    "stabilityai/stable-video-diffusion-img2vid-xt": 25,
+    "stabilityai/stable-video-diffusion-img2vid-xt-1-1": 25,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +83,14 @@ def embedded_model() -> Path:
 
 
 def read_facts(name: str) -> ModelFacts:
-    """Read a model's configs: three small files, no weights.
+    """Return the facts of a model: those of the published SVDs are known, else three small config files are read.
 
     Raises:
         ModelError: there is no such folder or repository, or it holds no SVD.
 
     """
+    if name in PUBLISHED and not Path(name).is_dir():
+        return ModelFacts(name, PUBLISHED[name], 4, 8, 64, 768, 0.002, 700.0)
     pipeline = _read_json(name, "model_index.json").get("_class_name")
     if pipeline != PIPELINE:
         raise ModelError(f"model {name!r} is a {pipeline}, not Stable Video Diffusion ({PIPELINE})")

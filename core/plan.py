@@ -1,6 +1,6 @@
 """A generation as data, before any of it is computed: positions, windows, noise, guidance, motion, sigmas.
 
-Shape suffixes: F = frames, S = steps, W = windows.
+Shape suffixes: F = frames, S = steps, W = windows, K = frequencies.
 """
 
 from __future__ import annotations
@@ -11,21 +11,35 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from .contracts import GuidanceSchedule, MotionSchedule, Span, Strategy, Windows
+from .contracts import (
+    AttentionStrategy,
+    GuidanceSchedule,
+    MotionSchedule,
+    PositionalStrategy,
+    Span,
+    Strategy,
+    Windows,
+)
+from .embedding import trained_frequencies
 from .errors import PluginError
 
 if TYPE_CHECKING:
     from .config import Config
     from .model import ModelFacts
+# Channels of the widest level of SVD's UNet; other levels have the same frequencies, more finely spaced.
+SHOWN_CHANNELS = 320
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What the strategies have decided; positions, windows and mask are those of step ``shown_step``.
+    """What the strategies have decided; what acts inside the UNet is that of one step, ``span.progress``.
 
     Attributes:
         span: the whole video, at the shown step.
         positions_F: where each frame stands on the trained time line; with local windows, only until they start anew.
+        trained_K: the angular frequencies that SVD's widest level was trained with.
+        frequencies_K: those that take their place.
+        temperature: factor on the logits of temporal self-attention.
         windows: of temporal attention, or None.
         mask_FF: which frame (row) sees which (column), or None for all.
         noise_sources_F: which frame of fresh noise each frame starts from.
@@ -38,6 +52,9 @@ class Plan:
 
     span: Span
     positions_F: Tensor
+    trained_K: Tensor
+    frequencies_K: Tensor
+    temperature: float
     windows: Windows | None
     mask_FF: Tensor | None
     noise_sources_F: Tensor
@@ -89,19 +106,23 @@ def make_plan(config: Config, facts: ModelFacts, *, shown_step: int = 0) -> Plan
     _check(config.sigmas, "sigmas", sigmas_S1, config.steps + 1)
     if bool((sigmas_S1.diff() >= 0).any()) or float(sigmas_S1[-1]) != 0:
         raise PluginError(f"sigma schedule {config.sigmas.name!r} must fall at every step and end at 0")
+    trained_K = trained_frequencies(SHOWN_CHANNELS)
     spans = [replace(span, progress=progress_of(step, config.steps)) for step in range(config.steps)]
     shown = spans[shown_step]
-    positional = config.positional if config.positional.active(shown.progress) else None
-    attention = config.attention if config.attention.active(shown.progress) else None
+    positional = config.positional if config.positional.active(shown.progress) else PositionalStrategy()
+    attention = config.attention if config.attention.active(shown.progress) else AttentionStrategy()
     frames_F = torch.arange(span.frames, dtype=torch.float32)
     noise_sources_F = config.noise.sources(span, torch.Generator().manual_seed(config.seed))
     return Plan(
         span=shown,
-        positions_F=_check(config.positional, "positions", positional.positions(frames_F, shown), span.frames)
-        if positional
-        else frames_F,
-        windows=attention.windows(shown) if attention else None,
-        mask_FF=attention.mask(shown) if attention else None,
+        positions_F=_check(config.positional, "positions", positional.positions(frames_F, shown), span.frames),
+        trained_K=trained_K,
+        frequencies_K=_check(
+            config.positional, "frequencies", positional.frequencies(trained_K, shown), len(trained_K)
+        ),
+        temperature=positional.temperature(shown),
+        windows=attention.windows(shown),
+        mask_FF=attention.mask(shown),
         noise_sources_F=_check(config.noise, "noise sources", noise_sources_F, span.frames),
         sigmas_S1=sigmas_S1,
         guidance_SF=torch.stack([_guidance(config.guidance, each) for each in spans]),
@@ -125,6 +146,7 @@ def _check(strategy: Strategy, what: str, values: Tensor, length: int) -> Tensor
     """Return ``values`` if they are as many as they should be and finite, else blame the strategy."""
     if values.shape != (length,) or not bool(torch.isfinite(values).all()):
         raise PluginError(
-            f"{strategy.kind} strategy {strategy.name!r} must give {length} finite {what}, got shape {tuple(values.shape)}"
+            f"{strategy.kind} strategy {strategy.name!r} must give {length} finite {what}, "
+            f"got shape {tuple(values.shape)}"
         )
     return values

@@ -43,14 +43,15 @@ class Run:
     output: Path | None = None
     timings: dict[str, float] = field(default_factory=dict)
 
-    @contextmanager
-    def timed(self, part: str) -> Iterator[None]:
-        """Add the seconds of a block to ``timings[part]``."""
-        begin = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.timings[part] = self.timings.get(part, 0.0) + time.perf_counter() - begin
+
+@contextmanager
+def timed(timings: dict[str, float], part: str) -> Iterator[None]:
+    """Write down the seconds of a block as ``timings[part]``."""
+    begin = time.perf_counter()
+    try:
+        yield
+    finally:
+        timings[part] = time.perf_counter() - begin
 
 
 @dataclass

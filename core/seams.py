@@ -81,7 +81,7 @@ class Seams:
 
 @contextmanager
 def installed(
-    unet: nn.Module,
+    unet: Any,
     positional: PositionalStrategy | None = None,
     attention: AttentionStrategy | None = None,
     *,
@@ -152,9 +152,7 @@ def _transformer_forward(module: Any, seams: Seams) -> Callable[..., Any]:
         for spatial, temporal in zip(module.transformer_blocks, module.temporal_transformer_blocks, strict=True):
             tokens = spatial(tokens, encoder_hidden_states=encoder_hidden_states)
             mixed = _temporal(module, temporal, seams, tokens, frames, context, windows)
-            tokens = module.time_mixer(
-                x_spatial=tokens, x_temporal=mixed, image_only_indicator=image_only_indicator
-            )
+            tokens = module.time_mixer(x_spatial=tokens, x_temporal=mixed, image_only_indicator=image_only_indicator)
         tokens = module.proj_out(tokens).reshape(batch_frames, height, width, -1)
         output = tokens.permute(0, 3, 1, 2).contiguous() + residual
         return TransformerTemporalModelOutput(sample=output) if return_dict else (output,)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+import yaml
 
 from .config import STRATEGY_KINDS, Config
 from .errors import OutputError
@@ -31,13 +32,13 @@ def record(run: Run, plugins: dict[str, str]) -> dict[str, Any]:
         plugins: name → version of the third-party plugins that were loaded.
 
     """
-    source = run.config.image
-    path = Path(source) if source else None
+    config = with_absolute_paths(run.config)
+    path = Path(config.image) if config.image else None
     return {
         "longtake_version": version("longtake"),
-        "command": command(run.config, run.output, plugins) if run.output else None,
-        "config": run.config.dump(),
-        "seed": run.config.seed,
+        "command": command(config, run.output, plugins) if run.output else None,
+        "config": config.dump(),
+        "seed": config.seed,
         "image_sha256": hashlib.sha256(path.read_bytes()).hexdigest() if path and path.is_file() else None,
         "seconds": {part: round(seconds, 3) for part, seconds in run.timings.items()},
         "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
@@ -68,19 +69,23 @@ def write_record(output: Path, data: dict[str, Any]) -> Path:
     return path
 
 
+def with_absolute_paths(config: Config) -> Config:
+    """Return the config as it means the same from any folder."""
+    paths = {"image": config.image, "preview": config.preview}
+    if Path(config.model).is_dir():
+        paths["model"] = config.model
+    return config.model_copy(update={key: os.path.abspath(path) for key, path in paths.items() if path})
+
+
 def command(config: Config, output: Path, plugins: dict[str, str]) -> str | None:
-    """Return the command line that makes a run again from any folder, or None if its image was never a file."""
+    """Return the command line that makes a run again, or None if its image was never a file."""
     if config.image is None:
         return None
-    absolute = {"image": config.image, "preview": config.preview}
-    if Path(config.model).is_dir():
-        absolute["model"] = config.model
-    plain = config.dump() | {key: os.path.abspath(path) for key, path in absolute.items() if path}
-    words = ["longtake", "generate", plain.pop("image"), "--output", os.path.abspath(output), "--overwrite"]
+    words = ["longtake", "generate", config.image, "--output", os.path.abspath(output), "--overwrite"]
     if not plugins:
         words.append("--no-plugins")
-    for key, value in plain.items():
-        if value is None:
+    for key, value in config.dump().items():
+        if value is None or key == "image":
             continue
         option = "--" + key.replace("_", "-")
         if key in STRATEGY_KINDS:
@@ -96,10 +101,11 @@ def _settings(path: str, options: dict[str, Any]) -> list[str]:
     """Return ``path.option=value`` for every option of a strategy, those of a strategy inside it too."""
     settings = []
     for key, value in options.items():
-        if key == "name":
+        if key == "name" or value is None:
             continue
         if isinstance(value, dict) and "name" in value:
             settings += [f"{path}.{key}={value['name']}", *_settings(f"{path}.{key}", value)]
         else:
-            settings.append(f"{path}.{key}={json.dumps(value)}")
+            text = value if isinstance(value, str) and yaml.safe_load(value) == value else json.dumps(value)
+            settings.append(f"{path}.{key}={text}")
     return settings

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -55,7 +55,8 @@ class VideoFile:
     def __init__(self, path: Path, fps: float, frames: int) -> None:
         self.codec = CODECS[path.suffix.lower()]
         self.fps = fps
-        self.file = iio.imopen(path, "w", plugin="pyav", options=self.codec.container)
+        imopen: Any = iio.imopen  # its overloads do not know the plugin's own arguments
+        self.file = imopen(path, "w", plugin="pyav", options=self.codec.container)
         self.open = False
 
     def write(self, frame: np.ndarray) -> None:
@@ -199,7 +200,7 @@ def open_video(output: Path, *, fps: float, frames: int, enlarge: int = 1) -> It
 
     """
     part = _part(output)
-    kinds = {"": PngFolder, ".npy": NpyFile}
+    kinds: dict[str, Callable[[Path, float, int], Writer]] = {"": PngFolder, ".npy": NpyFile}
     try:
         writer = Enlarged(kinds.get(output.suffix.lower(), VideoFile)(part, fps, frames), enlarge)
         try:

@@ -12,6 +12,7 @@ from ..schedules import guidance as guidance_schedules
 from ..schedules import motion, noise, sigmas
 from . import finite, guidance, preview, timing
 from .attention import freenoise, full, strided
+
 # from .proving import commands
 
 STRATEGIES: tuple[type[Strategy], ...] = (
@@ -46,7 +47,7 @@ def longtake_register_strategies(register: Callable[[type[Strategy]], None]) -> 
 
 # Name → plugin, in the order in which they are registered.
 PLUGINS: dict[str, object] = {
-    "strategies": sys.modules[__name__],
+    "builtin": sys.modules[__name__],
     "guidance": guidance,
     "finite": finite,
     "preview": preview,

@@ -60,7 +60,8 @@ def colour_map(image_latents_CYX: Tensor, image_RHW: Tensor) -> Tensor:
     known_MC = _with_constant(image_latents_CYX.flatten(1).T)
     # A little ridge, for images of fewer colours than the latents have channels.
     ridge_CC = 1e-3 * len(known_MC) * torch.eye(known_MC.shape[1])
-    return torch.linalg.solve(known_MC.T @ known_MC + ridge_CC, known_MC.T @ small_RYX.flatten(1).T)
+    map_CR: Tensor = torch.linalg.solve(known_MC.T @ known_MC + ridge_CC, known_MC.T @ small_RYX.flatten(1).T)
+    return map_CR
 
 
 def to_colours(latents_FCYX: Tensor, map_CR: Tensor) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Self
 
+import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
@@ -48,7 +49,8 @@ class Yarn(Stretched):
         fast = self.beta_fast if self.beta_fast is not None else max(most, self.beta_slow + 1e-6)
         rotations_K = span.trained * freqs_K / (2 * math.pi)
         keep_K = ((rotations_K - self.beta_slow) / (fast - self.beta_slow)).clamp(0, 1)
-        return freqs_K / self.stretch(span) * (1 - keep_K) + freqs_K * keep_K
+        # lerp is exact at both ends, so that no stretch changes no bit.
+        return torch.lerp(freqs_K / self.stretch(span), freqs_K, keep_K)
 
     def temperature(self, span: Span) -> float:
         """Return (0.1 ln s + 1)², which the paper puts on queries and keys by halves."""

@@ -44,7 +44,7 @@ class AlignYourSteps(SigmaSchedule):
         """Return ``steps`` levels and 0, (S + 1,)."""
         from diffusers.schedulers import AysSchedules
 
-        *levels, _ = AysSchedules["StableVideoDiffusionSigmas"]
+        *levels, _ = AysSchedules["StableDiffusionVideoSigmas"]
         if sigma_max == AYS_TOP and steps == len(levels):
             return torch.tensor([*levels, 0.0])  # to the last bit as published
         logs_S = np.log(levels)

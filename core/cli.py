@@ -1,0 +1,175 @@
+"""The command line: ``longtake generate`` and the commands that show what it would do."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+import rich_click as click
+import yaml
+from rich.console import Console
+
+from .cli_options import asked_config, config_options, no_plugins_option
+from .config import STRATEGY_KINDS
+from .defaults import resolve
+from .errors import LongtakeError
+from .generate import generate as generate_video
+from .image import read_image
+from .listing import plugin_rows, print_plugins, print_strategies, strategy_rows
+from .manager import Plugins, load_plugins
+from .model import read_facts
+from .plan import make_plan
+from .progress import ProgressDisplay, silence_libraries
+from .schema import config_schema
+from .video import sidecar_path
+
+PROBLEM = 2
+INTERRUPTED = 130
+screen = Console(stderr=True, highlight=False)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="longtake")
+@no_plugins_option
+def cli(**_: bool) -> None:
+    """Long videos from Stable Video Diffusion, without training."""
+
+
+@cli.command("generate")
+@click.argument("image", required=False)
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="File (.mp4 .webm .gif .webp .npy) or folder.")
+@click.option("--overwrite", is_flag=True, help="Replace an existing output.")
+@click.option("-q", "--quiet", is_flag=True, help="Show no progress; print only where the output lies.")
+@config_options
+@click.pass_obj
+def generate_command(
+    plugins: Plugins, /, image: str | None, output: Path | None, overwrite: bool, quiet: bool, **options: Any
+) -> None:
+    """Make a long video from IMAGE: a file, or 'example' for the picture that ships with longtake.
+
+    What is not said is chosen from the model and from the length asked for; see 'longtake config'.
+    """
+    config = asked_config(plugins.registry, image, options)
+    if output is None:
+        raise click.UsageError("say where the video goes, such as: -o out.mp4")
+    silence_libraries()
+    with ProgressDisplay(screen, visible=not quiet) as display:
+        plugins.manager.register(display, "progress")
+        result = generate_video(config, output=output, overwrite=overwrite, plugins=plugins, keep_frames=False)
+    click.echo(output)
+    if not quiet:
+        display.report(result, sidecar_path(output))
+
+
+@cli.command("config")
+@click.argument("image", required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of YAML.")
+@config_options
+@click.pass_obj
+def config_command(plugins: Plugins, /, image: str | None, as_json: bool, **options: Any) -> None:
+    """Print the whole config of a generation, nothing left to choose; it is a valid config file."""
+    data = _resolved(plugins, image, options)[0].dump()
+    click.echo(json.dumps(data, indent=2) if as_json else yaml.safe_dump(data, sort_keys=False).rstrip())
+
+
+@cli.command("plan")
+@click.argument("image", required=False)
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Draw the plan as a picture, such as plan.png.")
+@click.option("--step", type=click.IntRange(min=1), default=1, show_default=True, help="The denoising step to show.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
+@config_options
+@click.pass_obj
+def plan_command(
+    plugins: Plugins, /, image: str | None, output: Path | None, step: int, as_json: bool, **options: Any
+) -> None:
+    """Show what the strategies would do, without loading a model: positions, windows, noise, guidance, sigmas."""
+    from . import plan_view
+
+    config, facts = _resolved(plugins, image, options)
+    if config.steps is not None and step > config.steps:
+        raise LongtakeError(f"--step {step} is beyond the last of {config.steps} steps")
+    plan = make_plan(config, facts, shown_step=step - 1)
+    if output:
+        plan_view.draw(plan, config, output)
+    if as_json:
+        click.echo(json.dumps(plan_view.as_data(plan, config)))
+    elif output:
+        click.echo(output)
+    else:
+        plan_view.print_tables(plan, config, Console(highlight=False))
+
+
+@cli.command("strategies")
+@click.option("--kind", type=click.Choice(STRATEGY_KINDS), help="Only this kind.")
+@click.option("--json", "as_json", is_flag=True, help="Print a list of objects with kind, name, plugin and options.")
+@no_plugins_option
+@click.pass_obj
+def strategies_command(plugins: Plugins, /, kind: str | None, as_json: bool, **_: bool) -> None:
+    """List the strategies that exist, from whom, with their options and defaults."""
+    rows = [row for row in strategy_rows(plugins.registry) if kind in (None, row["kind"])]
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+    else:
+        print_strategies(rows, Console(highlight=False))
+
+
+@cli.command("plugins")
+@click.option("--json", "as_json", is_flag=True, help="Print a list of objects.")
+@no_plugins_option
+@click.pass_obj
+def plugins_command(plugins: Plugins, /, as_json: bool, **_: bool) -> None:
+    """List the plugins: version, hooks, strategies, and those that did not load, with the reason."""
+    rows = plugin_rows(plugins)
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+    else:
+        print_plugins(rows, Console(highlight=False))
+
+
+@cli.command("schema")
+@click.option("--json", "as_json", is_flag=True, help="Changes nothing: a schema is always JSON.")
+@no_plugins_option
+@click.pass_obj
+def schema_command(plugins: Plugins, /, as_json: bool, **_: bool) -> None:
+    """Print the JSON schema of config files, with all registered strategies, for editors."""
+    click.echo(json.dumps(config_schema(plugins.registry), indent=2))
+
+
+def _resolved(plugins: Plugins, image: str | None, options: dict[str, Any]) -> tuple[Any, Any]:
+    """Return the config with nothing left to choose, and the facts of its model."""
+    config = asked_config(plugins.registry, image, options)
+    facts = read_facts(config.model)
+    portrait = False
+    if config.image:
+        start_image = read_image(config.image)
+        portrait = start_image.height > start_image.width
+    return resolve(config, facts, plugins.registry, portrait=portrait), facts
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run the command line and leave with 0, with 2 for what the user can mend, or with 130 for Ctrl-C."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    logging.basicConfig(format="note: %(message)s", level=logging.WARNING)
+    try:
+        plugins = load_plugins(third_party="--no-plugins" not in arguments)
+        plugins.manager.hook.longtake_register_commands(cli=cli)
+        cli.main(arguments, prog_name="longtake", standalone_mode=False, obj=plugins)
+    except LongtakeError as error:
+        _fail(str(error))
+    except click.ClickException as error:
+        where = getattr(error, "ctx", None)
+        hint = f"\nsee: {where.command_path} --help" if where else ""
+        _fail(error.format_message() + hint)
+    except (click.Abort, KeyboardInterrupt):
+        screen.print("stopped by Ctrl-C; nothing half-written is left behind")
+        sys.exit(INTERRUPTED)
+    sys.exit(0)
+
+
+def _fail(message: str) -> NoReturn:
+    screen.print("[bold red]error:[/] ", end="")
+    screen.print(message, markup=False, soft_wrap=True)
+    sys.exit(PROBLEM)

@@ -1,0 +1,130 @@
+"""What exists, as data and as tables: strategies and plugins."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from .config import STRATEGY_KINDS
+from .contracts import RangedStrategy, Strategy
+from .manager import Plugins, versions
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from .registry import Registry
+
+
+def strategy_rows(registry: Registry) -> list[dict[str, Any]]:
+    """Return an object with kind, name, plugin, summary and options for each strategy, sorted by kind and name."""
+    return [
+        {
+            "kind": kind,
+            "name": name,
+            "plugin": registry.providers[kind, name],
+            "summary": (cls.__doc__ or "").strip().split("\n")[0],
+            "options": [_option_row(option, cls) for option in _own_first(cls)],
+        }
+        for kind in STRATEGY_KINDS
+        for name, cls in sorted(registry.classes[kind].items())
+    ]
+
+
+def _own_first(cls: type[Strategy]) -> list[str]:
+    """Return a strategy's options, those that every strategy of its kind has at the end."""
+    common = set(RangedStrategy.model_fields)
+    return sorted(cls.model_fields, key=lambda option: option in common)
+
+
+def _option_row(name: str, cls: type[Strategy]) -> dict[str, Any]:
+    field = cls.model_fields[name]
+    schema = cls.model_json_schema()["properties"][name]
+    default = field.get_default(call_default_factory=True)
+    return {
+        "name": name,
+        "default": default.dump() if isinstance(default, Strategy) else default,
+        "required": field.is_required(),
+        "type": _type_name(schema),
+        "description": field.description or "",
+    }
+
+
+def _type_name(schema: dict[str, Any]) -> str:
+    """Return how a person would call what may be given: ``number >= 1``, ``step | ends``."""
+    if "anyOf" in schema:
+        return " or ".join(_type_name(each) for each in schema["anyOf"] if each.get("type") != "null")
+    if "enum" in schema:
+        return " | ".join(map(str, schema["enum"]))
+    signs = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
+    bounds = [f"{sign} {schema[key]:g}" for key, sign in signs.items() if key in schema]
+    return " ".join([schema.get("type", "strategy"), ", ".join(bounds)]).strip()
+
+
+def plugin_rows(plugins: Plugins) -> list[dict[str, Any]]:
+    """Return an object for each plugin: loaded ones in the order of their loading, then the broken ones."""
+    manager, registry = plugins
+    packages = versions(plugins)
+    rows: list[dict[str, Any]] = []
+    for name, plugin in manager.list_name_plugin():
+        rows.append(
+            {
+                "name": name,
+                "version": packages.get(name, "built in"),
+                "hooks": sorted(caller.name for caller in manager.get_hookcallers(plugin) or ()),
+                "strategies": [f"{kind}.{each}" for (kind, each), owner in registry.providers.items() if owner == name],
+                "error": None,
+            }
+        )
+    for name, reason in registry.broken.items():
+        rows.append({"name": name, "version": None, "hooks": [], "strategies": [], "error": reason})
+    return rows
+
+
+def print_strategies(rows: list[dict[str, Any]], console: Console) -> None:
+    """Print a table for each kind."""
+    for kind in dict.fromkeys(row["kind"] for row in rows):
+        table = Table(title=f"--{kind}", title_justify="left", title_style="bold", show_lines=True, expand=True)
+        table.add_column("name", style="bold cyan", no_wrap=True)
+        table.add_column("what it does, and its options", ratio=1)
+        table.add_column("plugin", no_wrap=True)
+        for row in rows:
+            if row["kind"] == kind:
+                table.add_row(
+                    row["name"], Group(Text(row["summary"]), *map(_option_line, row["options"])), row["plugin"]
+                )
+        console.print(table)
+
+
+def _option_line(option: dict[str, Any]) -> Text:
+    default = "required" if option["required"] else f"= {_short(option['default'])}"
+    line = Text("  ")
+    line.append(option["name"], style="green")
+    line.append(f" ({option['type']}) {default}", style="dim")
+    line.append(f"  {option['description']}")
+    return line
+
+
+def _short(default: Any) -> str:
+    return str(default["name"]) if isinstance(default, dict) else json.dumps(default)
+
+
+def print_plugins(rows: list[dict[str, Any]], console: Console) -> None:
+    """Print a table, the broken plugins with their reason."""
+    table = Table(show_lines=True, expand=True)
+    for title in ("plugin", "version"):
+        table.add_column(title, no_wrap=True)
+    table.add_column("hooks and strategies", ratio=1)
+    for row in rows:
+        if row["error"]:
+            table.add_row(Text(row["name"], "bold red"), "", Text("did not load: " + row["error"], "red"))
+        else:
+            hooks = Text(", ".join(hook.removeprefix("longtake_") for hook in row["hooks"]))
+            strategies = Text(", ".join(row["strategies"]), "cyan")
+            table.add_row(
+                Text(row["name"], "bold"), row["version"], Group(hooks, *([strategies] if strategies else []))
+            )
+    console.print(table)

@@ -1,0 +1,168 @@
+"""The contract of each kind of strategy as plain checks, for our tests and for those of plugin authors.
+
+``check_strategy(MyStrategy())`` raises an ``AssertionError`` that says what broke and why it matters.
+
+Shape suffixes: F = frames, K = frequencies, W = windows, P = batch x pixels, N = heads, D = channels per head.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from .contracts import (
+    AttentionStrategy,
+    GuidanceSchedule,
+    MotionSchedule,
+    NoiseSchedule,
+    PositionalStrategy,
+    SigmaSchedule,
+    Span,
+    Strategy,
+)
+from .embedding import trained_frequencies
+from .manager import load_plugins
+
+CHANNELS = (32, 320)
+TRAINED = (4, 14, 25)
+
+
+def spans(trained: int, *, stretched: bool) -> Iterator[Span]:
+    """Yield spans of lengths that are awkward for windows, at the beginning, within and at the end of the denoising."""
+    lengths = (trained + 1, 2 * trained - 1, 2 * trained, 3 * trained + 2) if stretched else (1, 2, trained - 1, trained)
+    for frames in lengths:
+        for progress in (0.0, 0.37, 1.0):
+            yield Span(frames=frames, trained=trained, progress=progress)
+
+
+def check_strategy(strategy: Strategy) -> None:
+    """Check whatever is true of every strategy of its kind.
+
+    Raises:
+        AssertionError: with what broke.
+
+    """
+    registry = load_plugins().registry
+    if strategy.name not in registry.classes[strategy.kind]:
+        registry.add(type(strategy), "checked")
+    again = registry.build(strategy.kind, strategy.dump())
+    assert again == strategy, f"{strategy.name}: its options do not survive being written to a config and read again"
+    for kind, check in _CHECKS.items():
+        if isinstance(strategy, kind):
+            check(strategy)
+
+
+def check_positional(strategy: PositionalStrategy) -> None:
+    """Shapes are kept, numbers are finite, and nothing changes where there is nothing to stretch."""
+    for trained in TRAINED:
+        for channels in CHANNELS:
+            freqs_K = trained_frequencies(channels)
+            for span in spans(trained, stretched=False):
+                frames_F = torch.arange(span.frames, dtype=torch.float32)
+                where = f"{strategy.name}: with {span.frames} of {trained} trained frames, nothing to stretch,"
+                assert torch.equal(strategy.positions(frames_F, span), frames_F), f"{where} positions change"
+                assert torch.equal(strategy.frequencies(freqs_K, span), freqs_K), f"{where} frequencies change"
+                assert strategy.temperature(span) == 1.0, f"{where} the temperature is not 1"
+            for span in spans(trained, stretched=True):
+                frames_F = torch.arange(span.frames, dtype=torch.float32)
+                _same_shape_and_finite(strategy, "positions", strategy.positions(frames_F, span), frames_F)
+                _same_shape_and_finite(strategy, "frequencies", strategy.frequencies(freqs_K, span), freqs_K)
+                assert torch.equal(frames_F, torch.arange(span.frames)), f"{strategy.name} changes its input in place"
+                assert strategy.temperature(span) > 0, f"{strategy.name}: temperature must be positive"
+
+
+def check_attention(strategy: AttentionStrategy) -> None:
+    """Every frame sees something, windows cover all with weights that sum to one, and values keep their shape."""
+    for trained in TRAINED:
+        for span in spans(trained, stretched=False):
+            where = f"{strategy.name}: with {span.frames} of {trained} trained frames, nothing to stretch,"
+            assert strategy.mask(span) is None, f"{where} it masks frames"
+            assert strategy.windows(span) is None, f"{where} it cuts windows"
+        for span in spans(trained, stretched=True):
+            _check_sight(strategy, span)
+            q_PNFD, k_PNFD = torch.randn(2, 3, 2, span.frames, 8, generator=torch.Generator().manual_seed(0))
+            same_PNFD = torch.ones_like(q_PNFD)
+            seen_PNFD = strategy.attend(q_PNFD, k_PNFD, same_PNFD, span, None)
+            _same_shape_and_finite(strategy, "attend's result", seen_PNFD, q_PNFD)
+
+
+def _check_sight(strategy: AttentionStrategy, span: Span) -> None:
+    mask_FF = strategy.mask(span)
+    if mask_FF is not None:
+        assert mask_FF.shape == (span.frames, span.frames), f"{strategy.name}: mask has shape {tuple(mask_FF.shape)}"
+        open_FF = mask_FF if mask_FF.dtype == torch.bool else mask_FF > -torch.inf
+        assert bool(open_FF.any(dim=1).all()), f"{strategy.name}: some frame sees nothing, which gives NaN"
+    windows = strategy.windows(span)
+    if windows is not None:
+        shape = (len(windows.starts), span.frames)
+        assert windows.weights_WF.shape == shape, f"{strategy.name}: weights must be {shape}"
+        sums_F = windows.weights_WF.sum(dim=0)
+        torch.testing.assert_close(sums_F, torch.ones(span.frames), msg=f"{strategy.name}: weights do not sum to one")
+        for start, weights_F in zip(windows.starts, windows.weights_WF, strict=True):
+            assert 0 <= start <= span.frames - windows.size, f"{strategy.name}: a window leaves the video"
+            outside_F = torch.cat([weights_F[:start], weights_F[start + windows.size :]])
+            assert not bool(outside_F.any()), f"{strategy.name}: a window counts in frames that it does not see"
+
+
+def check_noise(strategy: NoiseSchedule) -> None:
+    """Noise is reproducible, has the shape asked for, and starts with fresh frames."""
+    for trained in TRAINED:
+        for stretched in (False, True):
+            for span in spans(trained, stretched=stretched):
+                shape = (2, span.frames, 3, 2, 5)
+                first, again = (_noise(strategy, span, shape) for _ in range(2))
+                assert torch.equal(first, again), f"{strategy.name}: the same seed gives different noise"
+                _same_shape_and_finite(strategy, "noise", first, torch.empty(shape))
+
+
+def _noise(strategy: NoiseSchedule, span: Span, shape: tuple[int, ...]) -> Tensor:
+    sources_F = strategy.sources(span, torch.Generator().manual_seed(1))
+    assert sources_F.shape == (span.frames,), f"{strategy.name}: sources has shape {tuple(sources_F.shape)}"
+    return strategy.noise(shape, sources_F, torch.Generator().manual_seed(2))
+
+
+def check_guidance(strategy: GuidanceSchedule) -> None:
+    """There is one finite scale for each frame."""
+    for trained in TRAINED:
+        for span in spans(trained, stretched=True):
+            _same_shape_and_finite(strategy, "scales", strategy.scales(span), torch.empty(span.frames))
+
+
+def check_sigmas(strategy: SigmaSchedule) -> None:
+    """Levels fall at every step, from the model's highest to 0."""
+    for sigma_max in (80.0, 700.0):
+        for steps in (1, 2, 10, 25, 100):
+            sigmas_S1 = strategy.sigmas(steps, 0.002, sigma_max)
+            _same_shape_and_finite(strategy, "sigmas", sigmas_S1, torch.empty(steps + 1))
+            assert bool((sigmas_S1.diff() < 0).all()), f"{strategy.name}: sigmas do not fall"
+            assert sigmas_S1[-1] == 0, f"{strategy.name}: the last sigma is not 0"
+            assert sigmas_S1[0] <= sigma_max * 1.0001, f"{strategy.name}: begins above what the model knows"
+
+
+def check_motion(strategy: MotionSchedule) -> None:
+    """There is one motion bucket and one frame rate for each frame, as asked where there is nothing to stretch."""
+    for trained in TRAINED:
+        for stretched in (False, True):
+            for span in spans(trained, stretched=stretched):
+                like_F = torch.empty(span.frames)
+                _same_shape_and_finite(strategy, "buckets", strategy.buckets(127, span), like_F)
+                _same_shape_and_finite(strategy, "rates", strategy.rates(7, span), like_F)
+
+
+def _same_shape_and_finite(strategy: Strategy, what: str, given: Tensor, wanted: Tensor) -> None:
+    assert given.shape == wanted.shape, (
+        f"{strategy.name}: {what} must have shape {tuple(wanted.shape)}, got {tuple(given.shape)}"
+    )
+    assert bool(torch.isfinite(given).all()), f"{strategy.name}: {what} must be finite"
+
+
+_CHECKS = {
+    PositionalStrategy: check_positional,
+    AttentionStrategy: check_attention,
+    NoiseSchedule: check_noise,
+    GuidanceSchedule: check_guidance,
+    SigmaSchedule: check_sigmas,
+    MotionSchedule: check_motion,
+}

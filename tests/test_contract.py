@@ -1,0 +1,108 @@
+"""One contract test for every registered strategy, and proof that the checks catch what they are for."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import longtake
+from longtake import Span, Windows
+from longtake.core.testing import check_strategy
+
+REGISTRY = longtake.load_plugins(third_party=False).registry
+ALL = [(kind, name) for kind, classes in REGISTRY.classes.items() for name in classes]
+
+
+@pytest.mark.parametrize(("kind", "name"), ALL)
+def test_every_strategy_fulfils_its_contract(kind, name):
+    check_strategy(REGISTRY.build(kind, name))
+
+
+VARIANTS = [
+    ("positional", {"name": "linear", "align": "ends"}),
+    ("positional", {"name": "yarn", "beta_slow": 0.25, "beta_fast": 1}),
+    ("positional", {"name": "dynamic", "of": "yarn", "alpha": 2, "first": 0.2}),
+    ("positional", {"name": "dynamic", "of": {"name": "linear", "align": "ends"}, "last": 0}),
+    ("attention", {"name": "freenoise", "window": 9, "stride": 4}),
+    ("attention", {"name": "freenoise", "positions": "local", "stride": 1}),
+    ("attention", {"name": "strided", "radius": 1, "every": 5, "first": False}),
+    ("attention", {"name": "strided", "every": 1}),
+    ("noise", {"name": "freenoise", "window": 3, "stride": 2}),
+    ("noise", {"name": "repeat", "window": 5}),
+    ("motion", {"name": "linear", "last_bucket": 10, "last_fps": 20}),
+]
+
+
+@pytest.mark.parametrize(("kind", "options"), VARIANTS, ids=str)
+def test_options_keep_the_contract(kind, options):
+    check_strategy(REGISTRY.build(kind, options))
+
+
+def test_the_registry_holds_the_strategies_of_the_mission():
+    assert {kind: sorted(classes) for kind, classes in REGISTRY.classes.items()} == {
+        "positional": ["dynamic", "linear", "none", "ntk", "yarn"],
+        "attention": ["freenoise", "full", "strided"],
+        "noise": ["freenoise", "independent", "repeat"],
+        "guidance": ["constant", "linear", "triangle"],
+        "sigmas": ["ays", "karras"],
+        "motion": ["compensated", "constant", "linear"],
+    }
+
+
+class MovesShortVideos(longtake.PositionalStrategy):
+    name = "moves"
+
+    def positions(self, frames_F, span):
+        return frames_F + 0.5
+
+
+class Blind(longtake.AttentionStrategy):
+    name = "blind"
+
+    def mask(self, span):
+        return torch.zeros(span.frames, span.frames, dtype=torch.bool) if span.frames > span.trained else None
+
+
+class Uneven(longtake.AttentionStrategy):
+    name = "uneven"
+
+    def windows(self, span):
+        weights = torch.full((1, span.frames), 0.9)
+        return Windows(span.frames, [0], weights) if span.frames > span.trained else None
+
+
+class Restless(longtake.NoiseSchedule):
+    name = "restless"
+
+    def noise(self, shape_BFCYX, sources_F, generator):
+        return torch.randn(tuple(shape_BFCYX))
+
+
+class Rising(longtake.SigmaSchedule):
+    name = "rising"
+
+    def sigmas(self, steps, sigma_min, sigma_max):
+        return torch.linspace(0, sigma_max, steps + 1)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "complaint"),
+    [
+        (MovesShortVideos(), "nothing to stretch, positions change"),
+        (Blind(), "some frame sees nothing"),
+        (Uneven(), "weights do not sum to one"),
+        (Restless(), "the same seed gives different noise"),
+        (Rising(), "sigmas do not fall"),
+    ],
+)
+def test_the_checks_catch_what_they_are_for(strategy, complaint):
+    with pytest.raises(AssertionError, match=complaint):
+        check_strategy(strategy)
+
+
+def test_a_schedule_without_its_method_says_so():
+    class Lazy(longtake.GuidanceSchedule):
+        name = "lazy"
+
+    with pytest.raises(NotImplementedError, match="'lazy' has no method scales"):
+        Lazy().scales(Span(frames=3, trained=3))
