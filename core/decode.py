@@ -41,7 +41,7 @@ def decode(model: Model, latents_FCYX: Tensor, *, chunk: int = 14, overlap: int 
         raise ValueError(f"chunk must be positive and overlap not negative, got chunk={chunk} with overlap={overlap}")
     frames = len(latents_FCYX)
     with precise_vae(model) as vae:
-        unscaled_FCYX = latents_FCYX.to(vae.device, vae.dtype) / vae.config.scaling_factor
+        unscaled_FCYX = 1 / vae.config.scaling_factor * latents_FCYX.to(vae.device, vae.dtype)
         for start in range(0, frames, chunk):
             stop = min(start + chunk, frames)
             first, last = max(0, start - overlap), min(frames, stop + overlap)

@@ -72,14 +72,14 @@ def _load_entry_point(plugins: Plugins, entry_point: EntryPoint) -> None:
         add_plugin(plugins, plugin() if isinstance(plugin, type) else plugin, name)
     except Exception as error:  # a plugin may raise anything at import
         plugins.registry.broken[name] = f"{type(error).__name__}: {error}"
+    else:
+        dist = entry_point.dist
+        plugins.registry.packages[name] = f"{dist.name} {dist.version}" if dist else entry_point.value
 
 
 def versions(plugins: Plugins) -> dict[str, str]:
     """Return name → package and version of every third-party plugin that is loaded."""
-    return {
-        plugins.manager.get_name(plugin) or "": f"{dist.project_name} {dist.version}"
-        for plugin, dist in plugins.manager.list_plugin_distinfo()
-    }
+    return dict(plugins.registry.packages)
 
 
 def _origin(entry_point: EntryPoint) -> str:

@@ -18,6 +18,7 @@ class Registry:
         classes: kind → name → strategy class.
         providers: (kind, name) → name of the plugin that registered it.
         broken: plugin → why it did not load.
+        packages: third-party plugin that did load → its package and version.
 
     """
 
@@ -25,6 +26,7 @@ class Registry:
         self.classes: dict[str, dict[str, type[Strategy]]] = {contract.kind: {} for contract in CONTRACTS}
         self.providers: dict[tuple[str, str], str] = {}
         self.broken: dict[str, str] = {}
+        self.packages: dict[str, str] = {}
 
     def add(self, cls: type[Strategy], plugin: str) -> None:
         """Make ``cls`` known under its kind and name.

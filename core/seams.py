@@ -166,9 +166,11 @@ def _temporal(
     """Run one temporal block over (batch x frames, pixels, C), as a whole or window by window."""
 
     def run(part: Tensor, count: int) -> Tensor:
-        code_FC = module.time_pos_embed(seams.code(count, module.in_channels, part.device).to(part.dtype))
-        batch = len(part) // count
-        mixed: Tensor = block(part + code_FC.repeat(batch, 1)[:, None], num_frames=count, encoder_hidden_states=context)
+        code_FC = seams.code(count, module.in_channels, part.device)
+        # Repeated before the MLP and not after it: another number of rows rounds differently in the last bit.
+        repeated = code_FC.repeat(len(part) // count, 1).to(part.dtype)
+        placed = part + module.time_pos_embed(repeated)[:, None]
+        mixed: Tensor = block(placed, num_frames=count, encoder_hidden_states=context)
         return mixed
 
     if windows is None:

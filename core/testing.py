@@ -31,7 +31,9 @@ TRAINED = (4, 14, 25)
 
 def spans(trained: int, *, stretched: bool) -> Iterator[Span]:
     """Yield spans of lengths that are awkward for windows, at the beginning, within and at the end of the denoising."""
-    lengths = (trained + 1, 2 * trained - 1, 2 * trained, 3 * trained + 2) if stretched else (1, 2, trained - 1, trained)
+    lengths = (
+        (trained + 1, 2 * trained - 1, 2 * trained, 3 * trained + 2) if stretched else (1, 2, trained - 1, trained)
+    )
     for frames in lengths:
         for progress in (0.0, 0.37, 1.0):
             yield Span(frames=frames, trained=trained, progress=progress)

@@ -1,0 +1,131 @@
+"""Finding and loading SVD: facts without weights, variants, precisions, and what is said when it cannot be."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+import torch
+
+from longtake import ModelFacts, load_model, read_facts
+from longtake.core.errors import ModelError
+
+
+@pytest.fixture
+def folder(tiny_folder, tmp_path):
+    """A copy of the tiny model that may be broken."""
+    return shutil.copytree(tiny_folder, tmp_path / "model")
+
+
+def test_facts_are_read_without_weights(folder):
+    for weights in folder.rglob("*.safetensors"):
+        weights.unlink()
+    assert read_facts(str(folder)) == ModelFacts(
+        name=str(folder),
+        trained=4,
+        latent_channels=4,
+        vae_factor=4,
+        smallest=8,
+        sample_size=32,
+        sigma_min=0.002,
+        sigma_max=700.0,
+    )
+
+
+@pytest.mark.parametrize(("name", "trained"), [("img2vid", 14), ("img2vid-xt", 25), ("img2vid-xt-1-1", 25)])
+def test_the_published_models_are_known_without_a_network(name, trained):
+    facts = read_facts(f"stabilityai/stable-video-diffusion-{name}")
+    assert facts.trained == trained
+    assert facts.native_size() == (1024, 576)
+    assert facts.native_size(portrait=True) == (576, 1024)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_the_precision_asked_for_is_loaded(folder, dtype):
+    model = load_model(str(folder), dtype=dtype, device="cpu")
+    assert {part.dtype for part in (model.pipeline.unet, model.pipeline.vae, model.pipeline.image_encoder)} == {dtype}
+    assert model.dtype == dtype
+    assert model.device == torch.device("cpu")
+
+
+def test_a_cpu_gets_float32_by_default(folder):
+    assert load_model(str(folder), device="cpu").dtype == torch.float32
+
+
+def test_variants_are_chosen_by_what_is_there_and_what_fits(make_pipeline, tmp_path):
+    """Full weights in one seed and half weights in another tell which of them was loaded."""
+    make_pipeline(seed=1).save_pretrained(tmp_path)
+    half = make_pipeline(seed=2).to(torch.float16)
+    half.save_pretrained(tmp_path, variant="fp16")
+
+    def first_weight(**options):
+        return load_model(str(tmp_path), device="cpu", **options).pipeline.unet.conv_in.weight[0, 0, 0, 0].item()
+
+    full, halved = (make_pipeline(seed=seed).unet.conv_in.weight[0, 0, 0, 0].item() for seed in (1, 2))
+    assert first_weight() == full
+    assert first_weight(dtype="float16") == pytest.approx(halved, rel=1e-3)
+    assert first_weight(variant="fp16") == pytest.approx(halved, rel=1e-3)
+    for file in tmp_path.rglob("*.safetensors"):
+        if ".fp16" not in file.name:
+            file.unlink()
+    assert first_weight() == pytest.approx(halved, rel=1e-3)
+
+
+def edit(path, **changes):
+    data = json.loads(path.read_text())
+    path.write_text(json.dumps({key: value for key, value in (data | changes).items() if value is not None}))
+
+
+def test_models_that_are_no_svd_are_named_for_what_they_are(folder, tmp_path):
+    with pytest.raises(ModelError, match="model folder '.*nowhere' does not exist; give a diffusers folder"):
+        read_facts(str(tmp_path / "nowhere"))
+    (tmp_path / "file.safetensors").touch()
+    with pytest.raises(ModelError, match="is a file; longtake loads folders"):
+        read_facts(str(tmp_path / "file.safetensors"))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ModelError, match="is no SVD in diffusers' layout: it has no model_index.json"):
+        read_facts(str(tmp_path / "empty"))
+    edit(folder / "unet" / "config.json", num_frames=None)
+    with pytest.raises(ModelError, match="its configs do not state 'num_frames'"):
+        read_facts(str(folder))
+    (folder / "unet" / "config.json").write_text("{")
+    with pytest.raises(ModelError, match=r"unet/config.json cannot be read"):
+        read_facts(str(folder))
+    edit(folder / "model_index.json", _class_name="StableDiffusionPipeline")
+    with pytest.raises(ModelError, match="is a StableDiffusionPipeline, not Stable Video Diffusion"):
+        read_facts(str(folder))
+
+
+def test_a_name_on_the_hub_that_cannot_be_had_says_what_to_do():
+    with pytest.raises(ModelError, match=r"(?s)'someone/some-svd' is no local folder and could not be had .*licence"):
+        read_facts("someone/some-svd")
+
+
+def test_missing_and_corrupt_weights_are_said_so(folder):
+    weights = next((folder / "unet").glob("*.safetensors"))
+    weights.write_bytes(b"\x00" * 64)
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        load_model(str(folder), device="cpu")
+    weights.unlink()
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        load_model(str(folder), device="cpu")
+
+
+def test_a_pickle_is_never_loaded(folder):
+    weights = next((folder / "unet").glob("*.safetensors"))
+    torch.save({"conv_in.weight": torch.zeros(1)}, weights.with_suffix(".bin"))
+    weights.unlink()
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        load_model(str(folder), device="cpu")
+
+
+@pytest.mark.parametrize("device", ["nonsense", "cuda:99", "xpu:7"])
+def test_a_device_that_is_not_there_is_said_so(folder, device):
+    with pytest.raises(ModelError, match=f"device '{device}' is not available here; try cpu"):
+        load_model(str(folder), device=device)
+
+
+def test_a_variant_that_is_not_there_is_said_so(folder):
+    with pytest.raises(ModelError, match=r"\(variant fp16\) cannot be loaded"):
+        load_model(str(folder), device="cpu", variant="fp16")

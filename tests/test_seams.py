@@ -1,0 +1,317 @@
+"""What is installed into the UNet: nothing where nothing is asked, the right thing where it is, gone afterwards."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import longtake
+from longtake import AttentionStrategy, PositionalStrategy, Windows, installed
+from longtake.core.errors import PluginError
+from longtake.core.windows import fused_weights, window_starts
+from longtake.plugins.attention.freenoise import FreeNoiseWindows
+from longtake.plugins.attention.full import Full
+from longtake.plugins.attention.strided import Strided
+from longtake.positional.linear import Linear
+from longtake.positional.none import Unchanged
+from longtake.positional.yarn import Yarn
+
+TRAINED = 4
+REGISTRY = longtake.load_plugins(third_party=False).registry
+
+
+@pytest.fixture(scope="module")
+def unet(tiny_model):
+    return tiny_model.pipeline.unet
+
+
+def inputs(batch: int, frames: int, *, dtype: torch.dtype = torch.float32, size: tuple[int, int] = (6, 8)):
+    generator = torch.Generator().manual_seed(batch * 100 + frames)
+    return {
+        "sample": torch.randn(batch, frames, 8, *size, generator=generator).to(dtype),
+        "timestep": torch.tensor(0.3),
+        "encoder_hidden_states": torch.randn(batch, 1, 16, generator=generator).to(dtype),
+        "added_time_ids": torch.tensor([[6.0, 127.0, 0.02]] * batch).to(dtype),
+    }
+
+
+@torch.no_grad()
+def call(unet, given) -> torch.Tensor:
+    return unet(**given, return_dict=False)[0]
+
+
+def everything_of(unet) -> list[tuple[str, type, object, tuple[str, ...]]]:
+    """Return whatever an installation could leave behind: forwards, processors and attributes of every module."""
+    return [
+        (name, type(module), getattr(module, "processor", None), tuple(sorted(vars(module))))
+        for name, module in unet.named_modules()
+    ]
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("frames", [4, 7])
+def test_identity_strategies_leave_the_unet_alone_bit_for_bit(unet, batch, frames):
+    given_ = inputs(batch, frames)
+    stock = call(unet, given_)
+    with installed(unet, Unchanged(), Full()):
+        assert torch.equal(call(unet, given_), stock)
+
+
+@pytest.mark.parametrize("name", sorted(REGISTRY.classes["positional"]))
+@pytest.mark.parametrize("attention", sorted(REGISTRY.classes["attention"]))
+@pytest.mark.parametrize("batch", [1, 2])
+def test_no_strategy_changes_a_bit_when_there_is_nothing_to_stretch(unet, name, attention, batch):
+    strategies = REGISTRY.build("positional", name), REGISTRY.build("attention", attention)
+    for frames in (1, 2, TRAINED):
+        given_ = inputs(batch, frames)
+        stock = call(unet, given_)
+        with installed(unet, *strategies) as seams:
+            for seams.progress in (0.0, 0.5, 1.0):
+                assert torch.equal(call(unet, given_), stock)
+
+
+@pytest.mark.parametrize("name", sorted(set(REGISTRY.classes["positional"]) - {"none"}))
+def test_every_positional_strategy_changes_a_long_video(unet, name):
+    given_ = inputs(1, 9)
+    stock = call(unet, given_)
+    with installed(unet, REGISTRY.build("positional", name)):
+        assert (call(unet, given_) - stock).abs().max() > 1e-5
+
+
+@pytest.mark.parametrize("name", sorted(set(REGISTRY.classes["attention"]) - {"full"}))
+def test_every_attention_strategy_changes_a_long_video(unet, name):
+    given_ = inputs(1, 24)
+    stock = call(unet, given_)
+    with installed(unet, None, REGISTRY.build("attention", name)):
+        assert (call(unet, given_) - stock).abs().max() > 1e-6
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_our_forward_equals_the_stock_one_in_every_precision(unet, dtype):
+    """A fixed factor of 1 runs our code on positions that are those of the stock code."""
+    model = copy.deepcopy(unet).to(dtype)
+    given_ = inputs(2, 7, dtype=dtype)
+    stock = call(model, given_)
+    with installed(model, Linear(factor=1)):
+        assert torch.equal(call(model, given_), stock)
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_positions_go_through_the_models_own_embedding(unet, batch):
+    """Oracle: replace the stock module that makes sinusoids of frame numbers by one that divides them first."""
+    given_ = inputs(batch, 10)
+
+    class Divided(torch.nn.Module):
+        def __init__(self, stock):
+            super().__init__()
+            self.stock = stock
+
+        def forward(self, frames):
+            return self.stock(frames / 2.5)
+
+    oracle = copy.deepcopy(unet)
+    for module in oracle.modules():
+        if hasattr(module, "time_pos_embed"):
+            module.time_proj = Divided(module.time_proj)
+    with installed(unet, Linear(), trained=4):
+        torch.testing.assert_close(call(unet, given_), call(oracle, given_), atol=1e-6, rtol=0)
+
+
+def test_the_temperature_is_on_temporal_self_attention_only(unet):
+    """Oracle: scale the projection of the queries in every temporal attn1."""
+
+    class Hot(PositionalStrategy):
+        name = "hot"
+
+        def temperature(self, span):
+            return 1.7
+
+    oracle = copy.deepcopy(unet)
+    for module in oracle.modules():
+        for block in getattr(module, "temporal_transformer_blocks", ()):
+            block.attn1.to_q.weight.data *= 1.7
+    given_ = inputs(2, 5)
+    with installed(unet, Hot()):
+        changed = call(unet, given_)
+    torch.testing.assert_close(changed, call(oracle, given_), atol=5e-6, rtol=0)
+    assert (changed - call(unet, given_)).abs().max() > 1e-6
+
+
+class OneWindow(AttentionStrategy):
+    """All frames in one window: whatever way windows take, the result must be that of full attention."""
+
+    name = "one-window"
+    local: bool = False
+
+    def windows(self, span):
+        return Windows(span.frames, [0], fused_weights(span.frames, span.frames, [0]), self.local)
+
+
+@pytest.mark.parametrize("local", [False, True])
+@pytest.mark.parametrize("batch", [1, 2])
+def test_one_window_over_all_frames_is_full_attention(unet, local, batch):
+    given_ = inputs(batch, 7)
+    with installed(unet, None, OneWindow(local=local)):
+        torch.testing.assert_close(call(unet, given_), call(copy.deepcopy(unet), given_), atol=2e-6, rtol=0)
+
+
+def test_windows_equal_attention_worked_out_window_by_window(unet):
+    """Oracle: mask attention to each window in turn and sum the results with the weights."""
+    frames, strategy = 9, FreeNoiseWindows(window=4, stride=2)
+    span = longtake.Span(frames=frames, trained=4)
+    q, k, v = torch.randn(3, 2, 3, frames, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    starts = window_starts(frames, 4, 2)
+    expected = torch.zeros_like(q)
+    for start, weights in zip(starts, fused_weights(frames, 4, starts), strict=True):
+        logits = q @ k.transpose(-1, -2) / 8**0.5
+        logits[..., [key for key in range(frames) if not start <= key < start + 4]] = -torch.inf
+        expected += weights[:, None] * (logits.softmax(-1) @ v)
+    torch.testing.assert_close(strategy.attend(q, k, v, span, None), expected, atol=1e-6, rtol=0)
+
+
+def test_local_positions_make_equal_windows_of_equal_input(unet):
+    """A still input of 8 frames in two separate windows of 4: with local positions both windows are alike."""
+    given_ = inputs(1, 8)
+    given_["sample"] = given_["sample"][:, :4].repeat(1, 2, 1, 1, 1)
+    seen = []
+
+    def record(module, arguments, result):
+        seen.append(result)
+
+    block = next(m for m in unet.modules() if hasattr(m, "temporal_transformer_blocks")).temporal_transformer_blocks[0]
+    handle = block.register_forward_hook(record)
+    try:
+        with installed(unet, None, FreeNoiseWindows(window=4, stride=4, positions="local")):
+            call(unet, given_)
+    finally:
+        handle.remove()
+    assert len(seen) == 2
+    assert all(len(result) == 4 for result in seen)
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_motion_per_frame_is_seen_by_its_frame(unet, batch):
+    """The same motion for every frame, said per frame, gives the stock result; another motion changes it."""
+    given_ = inputs(batch, 5)
+    stock = call(unet, given_)
+    same = given_["added_time_ids"][:, None].expand(batch, 5, 3)
+    with installed(unet) as seams:
+        seams.time_ids_BF3 = same.clone()
+        assert torch.equal(call(unet, given_), stock)
+        # So little that the embedding stays the same in all but the last bits, yet the path per frame is taken.
+        seams.time_ids_BF3 = same + torch.tensor([0.0, 0.0, 1e-9]) * torch.arange(5)[None, :, None]
+        torch.testing.assert_close(call(unet, given_), stock, atol=1e-5, rtol=0)
+        seams.time_ids_BF3 = same + torch.tensor([0.0, 30.0, 0.0]) * torch.arange(5)[None, :, None]
+        assert (call(unet, given_) - stock).abs().max() > 1e-5
+    assert torch.equal(call(unet, given_), stock)
+
+
+def test_motion_per_frame_equals_a_video_conditioned_so_at_every_frame(unet):
+    """Oracle: frames that all have motion 200, said per frame, equal a stock call with 200."""
+    given_ = inputs(1, 5)
+    other = {**given_, "added_time_ids": torch.tensor([[6.0, 200.0, 0.02]])}
+    ids = other["added_time_ids"][:, None].repeat(1, 5, 1)
+    ids[0, 0, 2] += 1e-7  # not all equal, so that the path per frame is taken
+    with installed(unet) as seams:
+        seams.time_ids_BF3 = ids
+        torch.testing.assert_close(call(unet, given_), call(copy.deepcopy(unet), other), atol=1e-5, rtol=0)
+
+
+def test_the_seams_are_gone_after_the_block(unet):
+    before, given_ = everything_of(unet), inputs(1, 6)
+    stock, weights = call(unet, given_), {name: value.clone() for name, value in unet.state_dict().items()}
+    with installed(unet, Yarn(), FreeNoiseWindows()):
+        assert everything_of(unet) != before
+        call(unet, given_)
+    assert everything_of(unet) == before
+    assert torch.equal(call(unet, given_), stock)
+    assert all(torch.equal(value, weights[name]) for name, value in unet.state_dict().items())
+
+
+def test_the_seams_are_gone_after_an_exception(unet):
+    before = everything_of(unet)
+    with pytest.raises(RuntimeError, match="in mid-run"), installed(unet, Yarn(), FreeNoiseWindows()):
+        raise RuntimeError("in mid-run")
+    assert everything_of(unet) == before
+
+
+def test_enabling_twice_and_leaving_twice_ends_with_the_stock_model(unet):
+    before, given_ = everything_of(unet), inputs(1, 8)
+    with installed(unet, Linear()):
+        once = call(unet, given_)
+        with installed(unet, Linear()):
+            assert torch.equal(call(unet, given_), once)
+        assert torch.equal(call(unet, given_), once)
+    assert everything_of(unet) == before
+
+
+def test_two_models_configured_differently_never_see_each_other(unet):
+    other, given_ = copy.deepcopy(unet), inputs(1, 8)
+    with installed(unet, Linear()):
+        alone = call(unet, given_)
+    with installed(other, Yarn(), Strided()):
+        alone_other = call(other, given_)
+    with installed(unet, Linear()), installed(other, Yarn(), Strided()):
+        assert torch.equal(call(unet, given_), alone)
+        assert torch.equal(call(other, given_), alone_other)
+
+
+def test_a_strategy_acts_only_in_its_range_of_the_denoising(unet):
+    given_ = inputs(1, 9)
+    stock = call(unet, given_)
+    with installed(unet, Linear(start=0.25, stop=0.75), FreeNoiseWindows(start=0.25, stop=0.75)) as seams:
+        for progress, acts in [(0, False), (0.2, False), (0.25, True), (0.7, True), (0.75, False), (1, False)]:
+            seams.progress = progress
+            assert torch.equal(call(unet, given_), stock) is not acts
+
+
+@given(frames=st.integers(5, 14), rows=st.integers(2, 7), columns=st.integers(2, 7))
+@settings(max_examples=8)
+def test_any_size_and_length_goes_through_with_everything_on(unet, frames, rows, columns):
+    given_ = inputs(1, frames, size=(rows, columns))
+    for positions in ("global", "local"):
+        with installed(unet, Yarn(), FreeNoiseWindows(window=4, stride=3, positions=positions)) as seams:
+            seams.time_ids_BF3 = torch.rand(1, frames, 3)
+            result = call(unet, given_)
+        assert result.shape == (1, frames, 4, rows, columns)
+        assert torch.isfinite(result).all()
+
+
+class TooFew(PositionalStrategy):
+    name = "too-few"
+
+    def positions(self, frames_F, span):
+        return frames_F[:2]
+
+
+class Broken(PositionalStrategy):
+    name = "broken"
+
+    def frequencies(self, freqs_K, span):
+        return freqs_K * float("nan")
+
+
+class Cut(AttentionStrategy):
+    name = "cut"
+
+    def attend(self, q_PNFD, k_PNFD, v_PNFD, span, scale):
+        return q_PNFD[:, :, :1]
+
+
+@pytest.mark.parametrize(
+    ("positional", "attention", "message"),
+    [
+        (TooFew(), None, "'too-few' must give 5 finite positions for 5 frames, got shape \\(2,\\)"),
+        (Broken(), None, "'broken' must give 16 finite frequencies"),
+        (None, Cut(), "'cut' must return .* from attend, got"),
+    ],
+)
+def test_a_strategy_that_returns_nonsense_is_named_and_the_model_restored(unet, positional, attention, message):
+    before = everything_of(unet)
+    with pytest.raises(PluginError, match=message), installed(unet, positional, attention):
+        call(unet, inputs(1, 5))
+    assert everything_of(unet) == before
