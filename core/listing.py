@@ -100,7 +100,7 @@ def print_strategies(rows: list[dict[str, Any]], console: Console) -> None:
 
 
 def _option_line(option: dict[str, Any]) -> Text:
-    default = "required" if option["required"] else f"= {_short(option['default'])}"
+    default = "required" if option["required"] else f"= {short_default(option['default'])}"
     line = Text("  ")
     line.append(option["name"], style="green")
     line.append(f" ({option['type']}) {default}", style="dim")
@@ -108,7 +108,8 @@ def _option_line(option: dict[str, Any]) -> Text:
     return line
 
 
-def _short(default: Any) -> str:
+def short_default(default: Any) -> str:
+    """Return a default as a person would write it: a strategy by its name alone."""
     return str(default["name"]) if isinstance(default, dict) else json.dumps(default)
 
 

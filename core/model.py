@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 PIPELINE = "StableVideoDiffusionPipeline"
 # The pixel area of 1024 x 576 is that of 768 x 768, which SVD's config states as its sample size.
 SVD_AREA = 768 * 768
+SVD_SAMPLE_SIZE = 96
 # Name on the hub → frames that it was trained on; so that a plan needs no network.
 PUBLISHED = {
     "stabilityai/stable-video-diffusion-img2vid": 14,
@@ -110,12 +111,14 @@ def _facts(name: str, unet: dict[str, Any], vae: dict[str, Any], scheduler: dict
             latent_channels=vae["latent_channels"],
             vae_factor=factor,
             smallest=factor * 2 ** (len(unet["block_out_channels"]) - 1),
-            sample_size=unet["sample_size"] * factor,
+            sample_size=(unet.get("sample_size") or SVD_SAMPLE_SIZE) * factor,
             sigma_min=scheduler.get("sigma_min") or 0.002,
             sigma_max=scheduler.get("sigma_max") or 700.0,
         )
     except KeyError as error:
         raise ModelError(f"model {name!r} is no complete SVD: its configs do not state {error}") from None
+    except TypeError as error:
+        raise ModelError(f"model {name!r} is no complete SVD: a config states something else: {error}") from None
 
 
 def _folder(name: str) -> Path | None:

@@ -1,0 +1,52 @@
+# What a newcomer needs: `make demo`, `make test`, `make lint`. Everything is installed into .venv.
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+DEMO := generate example --frames 56 --seed 1 --enlarge 8
+
+.PHONY: demo test lint docs wheel-demo large clean
+
+demo: .venv/demo
+	$(BIN)/longtake $(DEMO) --overwrite -o longtake-demo.mp4
+
+test: .venv/dev
+	$(BIN)/python -m pytest
+
+large: .venv/dev
+	$(BIN)/python -m pytest -m large
+
+lint: .venv/dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	mkdir -p .mypy_cache/path && ln -sfn "$(CURDIR)" .mypy_cache/path/longtake
+	MYPYPATH=.mypy_cache/path $(BIN)/mypy -p longtake
+	$(BIN)/codespell
+	$(BIN)/cog --check --check-fail-msg "run: make docs" README.md docs/*.md
+
+# Fill in what the documentation takes from the code, and draw its pictures anew.
+docs: .venv/dev
+	$(BIN)/cog -r README.md docs/*.md
+	$(BIN)/python docs/figures.py
+
+# The wheel, in an environment of its own, away from this folder.
+wheel-demo: .venv/dev
+	rm -rf build/wheel && mkdir -p build/wheel
+	$(BIN)/python -m build --wheel --outdir build/wheel . > build/wheel/log
+	$(PYTHON) -m venv build/wheel/venv
+	build/wheel/venv/bin/python -m pip --disable-pip-version-check install -q -c constraints.txt build/wheel/*.whl
+	mkdir build/wheel/elsewhere
+	cd build/wheel/elsewhere && ../venv/bin/longtake $(DEMO) -o longtake-demo.mp4 && ls -l
+
+.venv/demo: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(PIP) install -q -c constraints.txt -e .
+	touch $@
+
+.venv/dev: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(PIP) install -q -c constraints.txt -e '.[dev]'
+	touch $@ .venv/demo
+
+clean:
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis longtake-demo*

@@ -1,0 +1,52 @@
+"""Draw the pictures of the documentation: ``make docs``.
+
+Everything is generated here and now, with the embedded model and fixed seeds; nothing is chosen by hand.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+import longtake
+
+DOCS = Path(__file__).parent
+FRAMES = 56
+SHOWN = 9
+SCALE = 3
+LABEL = 22
+ROWS = {
+    "plain: positions 0 … 55, as diffusers' pipeline does": {"positional": "none", "motion": "constant"},
+    "longtake: what it chooses for 56 frames": {},
+}
+
+
+def contact_sheet(rows: dict[str, np.ndarray], scale: int, shown: int) -> Image.Image:
+    """Return evenly spaced frames of each video in a row, (F, H, W, 3) in uint8, under its label."""
+    count, height, width, _ = next(iter(rows.values())).shape
+    picked = np.linspace(0, count - 1, shown).round().astype(int)
+    tile = (width * scale, height * scale)
+    sheet = Image.new("RGB", (shown * (tile[0] + 4) - 4, len(rows) * (tile[1] + LABEL + 16) + 4), "white")
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
+    for row, (label, frames) in enumerate(rows.items()):
+        top = row * (tile[1] + LABEL + 16)
+        draw.text((2, top + 2), label, "black", font)
+        for column, frame in enumerate(picked):
+            left = column * (tile[0] + 4)
+            sheet.paste(Image.fromarray(frames[frame]).resize(tile, Image.Resampling.NEAREST), (left, top + LABEL))
+            draw.text((left + 2, top + LABEL + tile[1]), f"frame {frame}", "gray", ImageFont.load_default(10))
+    return sheet
+
+
+def main() -> None:
+    """Draw every picture."""
+    videos = {
+        label: longtake.generate("example", frames=FRAMES, seed=1, **options).frames for label, options in ROWS.items()
+    }
+    contact_sheet(videos, SCALE, SHOWN).save(DOCS / "plain-and-longtake.png")
+
+
+if __name__ == "__main__":
+    main()

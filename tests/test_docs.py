@@ -1,0 +1,129 @@
+"""The documentation is true: its code runs, its commands parse, its lists name what exists."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import pytest
+import yaml
+
+import longtake
+from longtake.core import hookspecs
+from longtake.core.manager import add_plugin
+from longtake.core.testing import check_strategy
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+
+
+def blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
+
+
+def documents() -> list[Path]:
+    return [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+@pytest.fixture
+def elsewhere(tmp_path, picture, monkeypatch):
+    """An empty folder with a photo in it, as a reader of the README has."""
+    picture.save(tmp_path / "photo.jpg")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_python_call_of_the_readme_runs(elsewhere):
+    call, pieces = (code for code in blocks(README, "python") if "import longtake" in code and "hookimpl" not in code)
+    names: dict[str, object] = {}
+    exec(call, names)
+    frames = names["result"].frames
+    assert frames.shape[0] == 56
+    exec(pieces, {})
+
+
+def test_the_plugin_of_the_readme_works():
+    code = next(code for code in blocks(README, "python") if "hookimpl" in code)
+    assert sum(bool(line.strip()) for line in code.splitlines()) <= 16
+    plugin = types.ModuleType("longtake_pingpong")
+    sys.modules["longtake_pingpong"] = plugin
+    try:
+        exec(code, vars(plugin))
+        plugins = longtake.load_plugins(third_party=False)
+        add_plugin(plugins, plugin, "pingpong")
+        strategy = plugins.registry.build("positional", "pingpong")
+    finally:
+        del sys.modules["longtake_pingpong"]
+    check_strategy(strategy)
+    import torch
+
+    places = strategy.positions(torch.arange(9.0), longtake.Span(frames=9, trained=4))
+    assert places.tolist() == [0, 1, 2, 3, 2, 1, 0, 1, 2]
+
+
+def test_the_config_of_the_readme_is_valid():
+    (text,) = blocks(README, "yaml")
+    registry = longtake.load_plugins(third_party=False).registry
+    config = longtake.load_config(yaml.safe_load(text), registry)
+    assert config.attention.stride == 4
+    assert config.motion.strength == 0.8
+
+
+COMMANDS = [
+    line
+    for block in blocks(README, "bash")
+    for line in block.splitlines()
+    if line.startswith("longtake ") and not ("generate" in line and "path/to" in line)
+]
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_the_commands_of_the_readme_work(elsewhere, line):
+    """As they stand; those that would download SVD are planned instead of generated, and steps are kept few."""
+    program, command, *arguments = shlex.split(line)
+    if "stabilityai" in line:
+        command = "plan"
+        arguments = [argument.replace("out.mp4", "out.png") for argument in arguments]
+    elif command == "generate":
+        arguments += ["--steps", "2"]
+    output = arguments[arguments.index("-o") + 1]
+    executable = Path(sys.executable).with_name(program)
+    result = subprocess.run(
+        [executable, command, *arguments], capture_output=True, text=True, env=dict(os.environ), check=False
+    )
+    assert result.returncode == 0, result.stderr
+    assert (elsewhere / output).stat().st_size > 1000
+
+
+@pytest.mark.parametrize("path", documents(), ids=lambda path: path.name)
+def test_links_within_the_project_lead_somewhere(path):
+    for target in re.findall(r"\]\(([^)#]+)\)", path.read_text(encoding="utf-8")):
+        if "://" not in target:
+            assert (path.parent / target).exists(), f"{path.name} links to {target}"
+
+
+def test_every_strategy_has_its_section():
+    text = (ROOT / "docs" / "strategies.md").read_text(encoding="utf-8")
+    for kind, classes in longtake.load_plugins(third_party=False).registry.classes.items():
+        for name in classes:
+            assert f"### {kind}: {name}\n" in text
+
+
+def test_the_architecture_names_every_file_of_core_and_nothing_that_is_not_there():
+    table = ARCHITECTURE.split("The files of `core/`")[1].split("## ")[0]
+    named = set(re.findall(r"`(\w+\.py)`", table))
+    assert named == {path.name for path in (ROOT / "core").glob("*.py")} - {"__init__.py"}
+    for path in re.findall(r"`((?:core|plugins|positional|schedules|tests)/[\w/.]+)`", ARCHITECTURE):
+        assert (ROOT / path).exists(), path
+
+
+def test_every_hook_says_what_it_is_for():
+    hooks = [value for name, value in vars(hookspecs).items() if name.startswith("longtake_")]
+    assert len(hooks) == 8
+    assert all(len(hook.__doc__) > 40 for hook in hooks)

@@ -1,0 +1,83 @@
+"""A full-size SVD-XT through the real path. Needs about 8 GiB of memory and 5 GiB of disk: ``make large``."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import longtake
+
+
+def full_size_pipeline():
+    """Return SVD-XT as published, in half precision, with weights that were never initialised to mean anything."""
+    from accelerate import init_empty_weights
+    from diffusers import (
+        AutoencoderKLTemporalDecoder,
+        EulerDiscreteScheduler,
+        StableVideoDiffusionPipeline,
+        UNetSpatioTemporalConditionModel,
+    )
+    from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModelWithProjection
+
+    vision = CLIPVisionConfig(
+        hidden_size=1280,
+        intermediate_size=5120,
+        num_hidden_layers=32,
+        num_attention_heads=16,
+        projection_dim=1024,
+        patch_size=14,
+    )
+    with init_empty_weights():
+        unet = UNetSpatioTemporalConditionModel(sample_size=96, num_frames=25, num_attention_heads=(5, 10, 20, 20))
+        vae = AutoencoderKLTemporalDecoder(
+            block_out_channels=(128, 256, 512, 512),
+            down_block_types=("DownEncoderBlock2D",) * 4,
+            layers_per_block=2,
+            sample_size=768,
+            force_upcast=True,
+        )
+        encoder = CLIPVisionModelWithProjection(vision)
+    # Of 2.3 billion normal numbers a draw takes minutes; a million of them, again and again, does as well here.
+    pool = torch.randn(1_000_003, generator=torch.Generator().manual_seed(0)).half()
+    for part in (unet, vae, encoder):
+        part.to_empty(device="cpu").half()
+        for parameter in part.parameters():
+            count, fan_in = parameter.numel(), parameter[0].numel()
+            drawn = pool.repeat(-(-count // len(pool)))[:count].view_as(parameter)
+            parameter.data.copy_(drawn / max(fan_in, 1) ** 0.5)
+        for name, buffer in part.named_buffers():
+            if name.endswith("position_ids"):
+                buffer.copy_(torch.arange(buffer.numel()).view_as(buffer))
+    scheduler = EulerDiscreteScheduler(
+        prediction_type="v_prediction",
+        use_karras_sigmas=True,
+        timestep_type="continuous",
+        timestep_spacing="leading",
+        sigma_min=0.002,
+        sigma_max=700.0,
+    )
+    return StableVideoDiffusionPipeline(
+        vae=vae, image_encoder=encoder, unet=unet, scheduler=scheduler, feature_extractor=CLIPImageProcessor()
+    )
+
+
+@pytest.mark.large
+def test_a_full_size_svd_xt_loads_and_runs_through_the_real_path(tmp_path, picture):
+    full_size_pipeline().save_pretrained(tmp_path / "svd-xt", variant="fp16")
+    model = longtake.load_model(str(tmp_path / "svd-xt"), dtype="bfloat16", device="cpu")
+    assert model.dtype == torch.bfloat16
+    assert model.pipeline.unet.num_parameters() == 1_524_623_082
+    assert model.facts == longtake.ModelFacts(
+        name=str(tmp_path / "svd-xt"),
+        trained=25,
+        latent_channels=4,
+        vae_factor=8,
+        smallest=64,
+        sample_size=768,
+        sigma_min=0.002,
+        sigma_max=700.0,
+    )
+    result = longtake.generate(
+        picture, model=model, frames=27, width=64, height=64, steps=1, seed=0, positional="yarn", attention="freenoise"
+    )
+    assert result.frames.shape == (27, 64, 64, 3)
