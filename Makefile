@@ -20,7 +20,7 @@ lint: .venv/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	mkdir -p .mypy_cache/path && ln -sfn "$(CURDIR)" .mypy_cache/path/longtake
-	MYPYPATH=.mypy_cache/path $(BIN)/mypy -p longtake
+	MYPYPATH=.mypy_cache/path $(BIN)/mypy -m longtake $(foreach part,core plugins positional schedules,-p longtake.$(part))
 	$(BIN)/codespell
 	$(BIN)/cog --check --check-fail-msg "run: make docs" README.md docs/*.md
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import sys
 from pathlib import Path
 from typing import Any, NoReturn
@@ -22,7 +21,7 @@ from .listing import plugin_rows, print_plugins, print_strategies, strategy_rows
 from .manager import Plugins, load_plugins
 from .model import read_facts
 from .plan import make_plan
-from .progress import ProgressDisplay, silence_libraries
+from .progress import ProgressDisplay, show_notes, silence_libraries, silence_models
 from .schema import config_schema
 from .video import sidecar_path
 
@@ -55,7 +54,7 @@ def generate_command(
     config = asked_config(plugins.registry, image, options)
     if output is None:
         raise click.UsageError("say where the video goes, such as: -o out.mp4")
-    silence_libraries()
+    silence_models()
     with ProgressDisplay(screen, visible=not quiet) as display:
         plugins.manager.register(display, "progress")
         result = generate_video(config, output=output, overwrite=overwrite, plugins=plugins, keep_frames=False)
@@ -152,7 +151,8 @@ def _resolved(plugins: Plugins, image: str | None, options: dict[str, Any]) -> t
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line and leave with 0, with 2 for what the user can mend, or with 130 for Ctrl-C."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    logging.basicConfig(format="note: %(message)s", level=logging.WARNING)
+    silence_libraries()
+    show_notes()
     try:
         plugins = load_plugins(third_party="--no-plugins" not in arguments)
         plugins.manager.hook.longtake_register_commands(cli=cli)

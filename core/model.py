@@ -19,6 +19,9 @@ PIPELINE = "StableVideoDiffusionPipeline"
 # The pixel area of 1024 x 576 is that of 768 x 768, which SVD's config states as its sample size.
 SVD_AREA = 768 * 768
 SVD_SAMPLE_SIZE = 96
+HUB_HINT = """
+it needs a network, or a copy in the hub's cache; if the model is gated, accept its licence on its page and log in with:
+hf auth login"""
 # Name on the hub → frames that it was trained on; so that a plan needs no network.
 PUBLISHED = {
     "stabilityai/stable-video-diffusion-img2vid": 14,
@@ -161,11 +164,14 @@ def _hub_file(name: str, file: str) -> Path:
     try:
         return Path(hf_hub_download(name, file))
     except Exception as error:  # the hub's client raises its own, the HTTP library's and OSError
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelError(
-            f"model {name!r} is no local folder and could not be had from the model hub: {reason}\n"
-            f"if it is gated, accept its licence on its page and log in with: hf auth login"
+            f"model {name!r} is no local folder and could not be had from the model hub: {_first_line(error)}{HUB_HINT}"
         ) from None
+
+
+def _first_line(error: Exception) -> str:
+    """Return the first sentence of an error, which is what tells; libraries go on about their own arguments."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0].split(". ")[0].split(" (")[0]
 
 
 def choose_device(asked: str | None) -> torch.device:
@@ -223,11 +229,12 @@ def load_model(
         try:
             pipeline = _load_pipeline(str(folder or name), dtype, candidate)
         except (OSError, ValueError, RuntimeError, ImportError) as error:
-            failures.append(f"{type(error).__name__}: {error}")
+            failures.append(_first_line(error))
         else:
             return Model(pipeline.to(device), facts)
     what = f" (variant {variant})" if variant else ""
-    raise ModelError(f"model {name!r}{what} cannot be loaded:\n" + "\n".join(failures))
+    hint = "" if folder else HUB_HINT
+    raise ModelError(f"model {name!r}{what} cannot be loaded: " + "\n".join(dict.fromkeys(failures)) + hint)
 
 
 def _load_pipeline(path: str, dtype: torch.dtype, variant: str | None) -> StableVideoDiffusionPipeline:

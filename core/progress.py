@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import warnings
 from pathlib import Path
@@ -55,6 +56,9 @@ class ProgressDisplay:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if error is not None:  # a bar that stands still would be taken for one that goes on
+            for task in (self.load, self.denoise, self.decode):
+                self.bars.update(task, visible=False)
         self.bars.stop()
 
     @hookimpl
@@ -62,10 +66,12 @@ class ProgressDisplay:
         """Say what will be made."""
         config, facts = run.config, run.model.facts
         times = f"{run.plan.frames / facts.trained:.3g} x the {facts.trained} that {facts.name} was trained on"
-        self.bars.console.print(
-            f"{run.plan.frames} frames ({times}), {config.width}x{config.height}, {run.plan.steps} steps, "
-            f"seed {config.seed}, {config.dtype} on {config.device}"
-        ) if not self.bars.disable else None
+        if not self.bars.disable:
+            self.bars.console.print(
+                f"{run.plan.frames} frames ({times}), {config.width}x{config.height}, {run.plan.steps} steps, "
+                f"seed {config.seed}, {config.dtype} on {config.device}",
+                soft_wrap=True,
+            )
         self.bars.update(self.load, completed=1)
         self.bars.update(self.denoise, total=run.plan.steps, visible=True)
         self.bars.reset(self.denoise)
@@ -93,13 +99,27 @@ class ProgressDisplay:
         )
 
 
+def show_notes() -> None:
+    """Print what longtake itself has to say, such as that a size was rounded."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("note: %(message)s"))
+    logger = logging.getLogger("longtake")
+    logger.handlers, logger.propagate = [handler], False
+
+
 def silence_libraries() -> None:
-    """Keep the loading messages of diffusers and transformers off the screen; downloads still show their bars."""
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
-    warnings.filterwarnings("ignore", module=r"(diffusers|transformers)\.")
+    """Keep warnings of libraries off the screen: what goes wrong is said in longtake's own words."""
+    os.environ.setdefault("HF_HUB_VERBOSITY", "critical")  # it sets its own level when it is imported
+    warnings.filterwarnings("ignore", module=r"(diffusers|transformers|huggingface_hub)\.")
+    for library in ("huggingface_hub", "diffusers", "transformers"):
+        logging.getLogger(library).setLevel(logging.CRITICAL)
+
+
+def silence_models() -> None:
+    """Keep the loading bars of diffusers and transformers off the screen; downloads still show theirs."""
     from diffusers.utils import logging as diffusers_logging
     from transformers.utils import logging as transformers_logging
 
-    diffusers_logging.disable_progress_bar()
-    transformers_logging.disable_progress_bar()
+    for library in (diffusers_logging, transformers_logging):
+        library.set_verbosity(logging.CRITICAL)
+        library.disable_progress_bar()

@@ -12,8 +12,7 @@ from ..schedules import guidance as guidance_schedules
 from ..schedules import motion, noise, sigmas
 from . import finite, guidance, preview, timing
 from .attention import freenoise, full, strided
-
-# from .proving import commands
+from .proving import commands
 
 STRATEGIES: tuple[type[Strategy], ...] = (
     none.Unchanged,
@@ -52,5 +51,5 @@ PLUGINS: dict[str, object] = {
     "finite": finite,
     "preview": preview,
     "timing": timing,
-    # "proving": commands,
+    "proving": commands,
 }
