@@ -1,0 +1,49 @@
+"""The command group ``longtake prove``: make the small model, later measure strategies on its worlds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import rich_click as click
+
+from ...core.hookspecs import hookimpl
+from .recipe import Recipe
+
+if TYPE_CHECKING:
+    from click import Group
+
+USUAL = Recipe()
+
+
+@click.group()
+def prove() -> None:
+    """Prove ideas on a small model whose world has a known truth."""
+
+
+@prove.command()
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the finished model.")
+@click.option("--work", type=click.Path(path_type=Path), required=True, help="Folder for checkpoints and samples.")
+@click.option("--seed", default=USUAL.seed, show_default=True, help="Seed of the weights and of every draw.")
+@click.option("--clips", default=USUAL.clips, show_default=True, help="Clips rendered for training.")
+@click.option("--vae-steps", default=USUAL.vae_steps, show_default=True, help="Steps of the VAE on single frames.")
+@click.option("--decoder-steps", default=USUAL.decoder_steps, show_default=True, help="Steps of its decoder on clips.")
+@click.option("--unet-steps", default=USUAL.unet_steps, show_default=True, help="Steps of the UNet.")
+@click.option("--threads", default=1, show_default=True, help="CPU threads.")
+@click.option("--compile", "compiled", is_flag=True, help="Compile the UNet: faster, needs a C++ compiler.")
+def train(out: Path, work: Path, threads: int, **options: Any) -> None:
+    """Train the small model, or go on from its last checkpoint in WORK. Takes about an hour on one core."""
+    import torch
+
+    from .export import export
+    from .train import train as train_pipeline
+
+    torch.set_num_threads(threads)
+    recipe = Recipe(**options)
+    export(train_pipeline(recipe, work), recipe, work, out)
+
+
+@hookimpl
+def longtake_register_commands(cli: Group) -> None:
+    """Add ``longtake prove``."""
+    cli.add_command(prove)

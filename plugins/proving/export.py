@@ -1,0 +1,62 @@
+"""Write the finished pipeline as a folder that the stock pipeline loads, with its example image, log and card."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .card import card
+from .check import as_picture, measure_pipeline
+from .fit import Row, read_log, write_log
+from .worlds import HELD_OUT_SEED, comet, render
+
+if TYPE_CHECKING:
+    from diffusers import StableVideoDiffusionPipeline
+
+    from .recipe import Recipe
+
+STAGES = ("vae", "decoder", "unet")
+LOG_ROWS = 60  # per stage
+EXAMPLE_SIZE = 256  # pixels; the small model sees it at its own size
+EXAMPLE_SEED = HELD_OUT_SEED + 4
+GUIDANCES = (1.0, 3.0)  # none, and the stock pipeline's default at the last frame
+
+
+def export(pipeline: StableVideoDiffusionPipeline, recipe: Recipe, work: Path, out: Path, cases: int = 16) -> None:
+    """Write everything that belongs to the finished model into ``out``; what is measured is what is written."""
+    from diffusers import StableVideoDiffusionPipeline
+
+    save(pipeline, out)
+    written = StableVideoDiffusionPipeline.from_pretrained(out)
+    written.set_progress_bar_config(disable=True)
+    measured = {guidance: measure_pipeline(written, cases, guidance=guidance) for guidance in GUIDANCES}
+    as_picture(render(comet(EXAMPLE_SEED), np.zeros(1), EXAMPLE_SIZE)[0]).save(out / "example.png", optimize=True)
+    rows = thinned_logs(work)
+    write_log(rows, out / "training.csv")
+    text = card(recipe, {row.stage: row for row in rows}, measured, written.unet.config.num_frames)
+    (out / "card.md").write_text(text, encoding="utf-8")
+
+
+def save(pipeline: StableVideoDiffusionPipeline, out: Path) -> None:
+    """Write the folder in half precision, so that the stock pipeline loads it without being told anything.
+
+    The image encoder stays in float32: transformers would load it as it was saved, diffusers loads as float32. Its
+    feature extractor keeps the name that every version of transformers knows.
+    """
+    pipeline.unet.half()
+    pipeline.vae.half()
+    pipeline.save_pretrained(out)
+    index = out / "model_index.json"
+    index.write_text(index.read_text().replace("CLIPImageProcessorPil", "CLIPImageProcessor"))
+
+
+def thinned_logs(work: Path) -> list[Row]:
+    """Return the logs of all stages, each thinned to LOG_ROWS rows or fewer, the last one always among them."""
+    rows: list[Row] = []
+    for stage in STAGES:
+        whole = read_log(work / f"{stage}.csv")
+        rows += whole[::-1][:: math.ceil(len(whole) / LOG_ROWS)][::-1]
+    return rows
