@@ -1,0 +1,183 @@
+"""Plugins of others, installed as packages into an environment of their own: good ones, and all sorts of bad."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import site
+import subprocess
+import sys
+import sysconfig
+import venv
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+PACKAGES = Path(__file__).parent / "packages"
+CLI = "from longtake.core.cli import main; main()"
+REASONS = {
+    "longtake-broken": "ImportError: no module named 'riflex'",
+    "longtake-clash": "PluginError: positional strategy 'linear' is already registered by plugin 'builtin'",
+    "longtake-old-method": "PluginError: Still.positions takes (self, frames_F), "
+    "but the positional contract calls it with (self, frames_F, span)",
+}
+
+Longtake = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="session")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The python of an environment that holds what the running one holds, and the packages."""
+    folder = tmp_path_factory.mktemp("third_party")
+    sources = shutil.copytree(PACKAGES, folder / "packages", ignore=shutil.ignore_patterns("__pycache__"))
+    base = str(folder / "env")
+    venv.create(base, with_pip=False, symlinks=os.name != "nt")
+    home, packages = (Path(sysconfig.get_path(name, "venv", {"base": base})) for name in ("scripts", "purelib"))
+    # Through site, since an editable installation works by a .pth file of its own.
+    lines = [f"import site; site.addsitedir({path!r})\n" for path in site.getsitepackages()]
+    (packages / "running.pth").write_text("".join(lines), encoding="utf-8")
+    python = home / Path(sys.executable).name
+    pip = [sys.executable, "-m", "pip", "--python", str(python), "--disable-pip-version-check"]
+    offline = ["--no-index", "--no-deps", "--no-build-isolation", "--quiet"]
+    done = subprocess.run(
+        [*pip, "install", *offline, *sorted(map(str, sources.iterdir()))],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return python
+
+
+@pytest.fixture
+def longtake(environment: Path, tmp_path: Path, picture) -> Longtake:
+    """Runs the command line of that environment in a folder that holds ``start.png``."""
+    picture.save(tmp_path / "start.png")
+
+    def run(*arguments: str, check: bool = True, **variables: str) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [environment, "-c", CLI, *arguments],
+            cwd=tmp_path,
+            env=os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "COLUMNS": "120"} | variables,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+        assert "Traceback" not in done.stderr
+        assert not check or done.returncode == 0, done.stderr
+        return done
+
+    return run
+
+
+def by_name(listing: str) -> dict[str, dict[str, Any]]:
+    """Turn the JSON of ``plugins`` into name → object."""
+    return {row["name"]: row for row in json.loads(listing)}
+
+
+def test_plugins_names_versions_hooks_and_reasons(longtake):
+    rows = by_name(longtake("plugins", "--json").stdout)
+    assert rows["longtake-good"] == {
+        "name": "longtake-good",
+        "version": "longtake-good 1.2.3",
+        "hooks": ["longtake_after_step", "longtake_register_strategies"],
+        "strategies": ["positional.pingpong", "attention.banded"],
+        "error": None,
+    }
+    assert rows["longtake-fewer"]["version"] == "longtake-fewer 0.1"
+    assert rows["longtake-fewer"]["hooks"] == ["longtake_frames_decoded", "longtake_run_started"]
+    assert rows["builtin"]["version"] == "built in"
+    for name, reason in REASONS.items():
+        assert rows[name] == {"name": name, "version": None, "hooks": [], "strategies": [], "error": reason}
+
+
+def test_the_table_of_plugins_says_the_same_to_people(longtake):
+    table = longtake("plugins", COLUMNS="300").stdout
+    assert "longtake-good 1.2.3" in table
+    for name, reason in REASONS.items():
+        line = next(line for line in table.splitlines() if name in line)
+        assert f"did not load: {reason}" in line
+
+
+def test_strategies_of_a_good_plugin_are_listed_and_nothing_of_a_bad_one_is(longtake):
+    rows = json.loads(longtake("strategies", "--json").stdout)
+    owners = {(row["kind"], row["name"]): row["plugin"] for row in rows}
+    assert owners["positional", "pingpong"] == "longtake-good"
+    assert owners["attention", "banded"] == "longtake-good"
+    assert owners["positional", "linear"] == "builtin"
+    assert ("positional", "fresh") not in owners
+    assert ("positional", "still") not in owners
+    options = next(row["options"] for row in rows if row["name"] == "banded")
+    assert [(option["name"], option["default"]) for option in options[:2]] == [("radius", 2), ("anchors", 1)]
+
+
+def test_a_run_with_strategies_of_a_plugin_calls_its_hook_and_can_be_made_again(longtake, tmp_path, tiny_folder):
+    strategies = ["--positional", "pingpong", "--attention", "banded", "--set", "attention.radius=3"]
+    size = ["--frames", "9", "--steps", "2", "--width", "32", "--height", "32", "--seed", "5"]
+    model = ["--model", str(tiny_folder)]
+    made = longtake(
+        "generate", "start.png", "-o", "out.npy", *model, *size, *strategies,
+        LONGTAKE_GOOD_LOG="good.txt", LONGTAKE_FEWER_LOG="fewer.txt",
+    )  # fmt: skip
+    assert made.stdout == "out.npy\n"
+    first = np.load(tmp_path / "out.npy")
+    assert first.shape == (9, 32, 32, 3)
+    assert (tmp_path / "good.txt").read_text() == "step 1 of 2, 9 frames\nstep 2 of 2, 9 frames\n"
+    assert (tmp_path / "fewer.txt").read_text() == "started\ndecoded from frame 0\n"
+
+    record = json.loads((tmp_path / "out.npy.json").read_text())
+    assert record["plugins"]["longtake-good"] == "longtake-good 1.2.3"
+    assert record["config"]["positional"]["name"] == "pingpong"
+    assert record["config"]["attention"] == {"name": "banded", "start": 0, "stop": 1, "radius": 3, "anchors": 1}
+
+    program, *words = shlex.split(record["command"])
+    assert program == "longtake"
+    (tmp_path / "out.npy").unlink()
+    longtake(*words)
+    assert np.array_equal(np.load(tmp_path / "out.npy"), first)
+
+    longtake("generate", "start.png", "-o", "plain.npy", *model, *size)
+    assert not np.array_equal(np.load(tmp_path / "plain.npy"), first)
+
+
+def test_a_plan_shows_what_the_strategies_of_a_plugin_do(longtake, tiny_folder):
+    asked = ["--model", str(tiny_folder), "--frames", "9", "--positional", "pingpong", "--attention", "banded"]
+    plan = json.loads(longtake("plan", *asked, "--json").stdout)
+    assert plan["positions"] == [0, 1, 2, 3, 2, 1, 0, 1, 2]
+    assert plan["mask"][8] == [True, False, False, False, False, False, True, True, True]
+
+
+def test_an_unknown_strategy_may_be_that_of_a_plugin_which_did_not_load(longtake, tiny_folder, tmp_path):
+    before = sorted(tmp_path.iterdir())
+    asked = ["--model", str(tiny_folder), "--positional", "still", "-o", "out.mp4"]
+    refused = longtake("generate", "start.png", *asked, check=False)
+    assert refused.returncode == 2
+    assert "unknown positional strategy 'still'; known: " in refused.stderr
+    assert "pingpong" in refused.stderr
+    for name, reason in REASONS.items():
+        assert f"note: plugin '{name}' did not load ({reason}); it may define 'still'" in refused.stderr
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_linear_is_still_the_built_in_one(longtake, tiny_folder):
+    asked = ["--model", str(tiny_folder), "--frames", "8", "--positional", "linear"]
+    plan = json.loads(longtake("plan", *asked, "--json").stdout)
+    assert plan["positions"] == [frame / 2 for frame in range(8)]
+
+
+def test_no_plugins_leaves_all_of_them_out(longtake, tiny_folder):
+    names = set(by_name(longtake("plugins", "--json", "--no-plugins").stdout))
+    assert "builtin" in names
+    assert not {name for name in names if name.startswith("longtake-")}
+    asked = ["--model", str(tiny_folder), "--no-plugins", "--positional", "pingpong"]
+    refused = longtake("plan", *asked, check=False)
+    assert refused.returncode == 2
+    assert "unknown positional strategy 'pingpong'" in refused.stderr
+    assert "did not load" not in refused.stderr
