@@ -11,7 +11,7 @@ import rich_click as click
 import yaml
 from rich.console import Console
 
-from .cli_options import asked_config, config_options, no_plugins_option
+from .cli_options import asked_config, config_options, json_option, no_plugins_option
 from .config import STRATEGY_KINDS
 from .defaults import resolve
 from .errors import LongtakeError
@@ -65,7 +65,7 @@ def generate_command(
 
 @cli.command("config")
 @click.argument("image", required=False)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of YAML.")
+@json_option("Print JSON instead of YAML.")
 @config_options
 @click.pass_obj
 def config_command(plugins: Plugins, /, image: str | None, as_json: bool, **options: Any) -> None:
@@ -78,7 +78,7 @@ def config_command(plugins: Plugins, /, image: str | None, as_json: bool, **opti
 @click.argument("image", required=False)
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Draw the plan as a picture, such as plan.png.")
 @click.option("--step", type=click.IntRange(min=1), default=1, show_default=True, help="The denoising step to show.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
+@json_option("Print JSON instead of tables.")
 @config_options
 @click.pass_obj
 def plan_command(
@@ -103,7 +103,7 @@ def plan_command(
 
 @cli.command("strategies")
 @click.option("--kind", type=click.Choice(STRATEGY_KINDS), help="Only this kind.")
-@click.option("--json", "as_json", is_flag=True, help="Print a list of objects with kind, name, plugin and options.")
+@json_option("Print a list of objects with kind, name, plugin and options.")
 @no_plugins_option
 @click.pass_obj
 def strategies_command(plugins: Plugins, /, kind: str | None, as_json: bool, **_: bool) -> None:
@@ -116,7 +116,7 @@ def strategies_command(plugins: Plugins, /, kind: str | None, as_json: bool, **_
 
 
 @cli.command("plugins")
-@click.option("--json", "as_json", is_flag=True, help="Print a list of objects.")
+@json_option("Print a list of objects.")
 @no_plugins_option
 @click.pass_obj
 def plugins_command(plugins: Plugins, /, as_json: bool, **_: bool) -> None:
@@ -129,7 +129,7 @@ def plugins_command(plugins: Plugins, /, as_json: bool, **_: bool) -> None:
 
 
 @cli.command("schema")
-@click.option("--json", "as_json", is_flag=True, help="Changes nothing: a schema is always JSON.")
+@json_option("Changes nothing: a schema is always JSON.")
 @no_plugins_option
 @click.pass_obj
 def schema_command(plugins: Plugins, /, as_json: bool, **_: bool) -> None:

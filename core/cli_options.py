@@ -28,6 +28,11 @@ def no_plugins_option(command: Command) -> Command:
     return click.option("--no-plugins", is_flag=True, help="Leave all third-party plugins out.")(command)
 
 
+def json_option(what: str) -> Callable[[Command], Command]:
+    """Add ``--json``, which leaves nothing but JSON on standard output."""
+    return click.option("--json", "as_json", is_flag=True, help=what)
+
+
 def config_options(command: Command) -> Command:
     """Add an option for every field of the config, a config file, and options of strategies."""
     command = no_plugins_option(command)

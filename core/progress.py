@@ -57,8 +57,7 @@ class ProgressDisplay:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if error is not None:  # a bar that stands still would be taken for one that goes on
-            for task in (self.load, self.denoise, self.decode):
-                self.bars.update(task, visible=False)
+            self.bars.live.transient = True
         self.bars.stop()
 
     @hookimpl

@@ -120,26 +120,22 @@ class PngFolder:
 
 
 class NpyFile:
-    """One array (F, H, W, 3) in uint8, on disk from the first frame on."""
+    """One array (F, H, W, 3) in uint8, written frame by frame: mapped into memory, a full disk would be a crash."""
 
     def __init__(self, path: Path, fps: float, frames: int) -> None:
-        self.path = path
+        self.file = path.open("wb")
         self.frames = frames
-        self.array: np.memmap[Any, Any] | None = None
-        self.count = 0
 
     def write(self, frame: np.ndarray) -> None:
         """Append one frame, (H, W, 3) in uint8."""
-        if self.array is None:
-            shape = (self.frames, *frame.shape)
-            self.array = np.lib.format.open_memmap(self.path, mode="w+", dtype=np.uint8, shape=shape)
-        self.array[self.count] = frame
-        self.count += 1
+        if self.file.tell() == 0:
+            header = {"descr": "|u1", "fortran_order": False, "shape": (self.frames, *frame.shape)}
+            np.lib.format.write_array_header_1_0(self.file, header)
+        self.file.write(frame.tobytes())
 
     def close(self) -> None:
         """Flush to disk."""
-        if self.array is not None:
-            self.array.flush()
+        self.file.close()
 
 
 def sidecar_path(output: Path) -> Path:
@@ -160,6 +156,8 @@ def check_output(output: Path, *, overwrite: bool) -> None:
             f"or no ending for a folder of PNGs"
         )
     if not output.parent.is_dir():
+        if output.parent.exists():
+            raise OutputError(f"cannot write {output}: {output.parent} is a file, not a folder")
         raise OutputError(f"folder {output.parent} does not exist; make it first")
     for path in (output, sidecar_path(output)):
         if path.exists() and not overwrite:

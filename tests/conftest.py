@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 # The models of the tests are so small that a second thread only costs time, here and in subprocesses.
@@ -21,17 +21,36 @@ import longtake
 from longtake.core.manager import Plugins
 
 if TYPE_CHECKING:
-    from diffusers import StableVideoDiffusionPipeline
+    from diffusers import EulerDiscreteScheduler, StableVideoDiffusionPipeline
 
 settings.register_profile("longtake", deadline=None, max_examples=60)
 settings.load_profile("longtake")
+
+
+def svd_scheduler(**changes: Any) -> EulerDiscreteScheduler:
+    """Return diffusers' scheduler with the settings of SVD."""
+    from diffusers import EulerDiscreteScheduler
+
+    settings = {
+        "beta_start": 0.00085,
+        "beta_end": 0.012,
+        "beta_schedule": "scaled_linear",
+        "prediction_type": "v_prediction",
+        "interpolation_type": "linear",
+        "use_karras_sigmas": True,
+        "timestep_spacing": "leading",
+        "timestep_type": "continuous",
+        "sigma_min": 0.002,
+        "sigma_max": 700.0,
+        "steps_offset": 1,
+    }
+    return EulerDiscreteScheduler(**settings | changes)
 
 
 def tiny_pipeline(seed: int = 0, *, trained: int = 4, cross: int = 16):
     """Return an SVD pipeline of the stock classes with a few thousand random weights; latents are 1/4 of the pixels."""
     from diffusers import (
         AutoencoderKLTemporalDecoder,
-        EulerDiscreteScheduler,
         StableVideoDiffusionPipeline,
         UNetSpatioTemporalConditionModel,
     )
@@ -72,19 +91,6 @@ def tiny_pipeline(seed: int = 0, *, trained: int = 4, cross: int = 16):
             patch_size=112,
         )
     )
-    scheduler = EulerDiscreteScheduler(
-        beta_start=0.00085,
-        beta_end=0.012,
-        beta_schedule="scaled_linear",
-        prediction_type="v_prediction",
-        interpolation_type="linear",
-        use_karras_sigmas=True,
-        timestep_spacing="leading",
-        timestep_type="continuous",
-        sigma_min=0.002,
-        sigma_max=700.0,
-        steps_offset=1,
-    )
     # The mixing weights start at a half; differing ones make sure that nothing is mixed up.
     for name, parameter in unet.named_parameters():
         if name.endswith("mix_factor"):
@@ -93,9 +99,15 @@ def tiny_pipeline(seed: int = 0, *, trained: int = 4, cross: int = 16):
         vae=vae.eval(),
         image_encoder=encoder.eval(),
         unet=unet.eval(),
-        scheduler=scheduler,
+        scheduler=svd_scheduler(),
         feature_extractor=CLIPImageProcessor(),
     )
+
+
+@pytest.fixture(scope="session")
+def make_scheduler() -> Callable[..., EulerDiscreteScheduler]:
+    """The function that makes the scheduler of SVD, the oracle of sigmas and steps."""
+    return svd_scheduler
 
 
 @pytest.fixture(scope="session")

@@ -8,12 +8,11 @@ import torch
 import longtake
 
 
-def full_size_pipeline():
+def full_size_pipeline(scheduler):
     """Return SVD-XT as published, in half precision, with weights that were never initialised to mean anything."""
     from accelerate import init_empty_weights
     from diffusers import (
         AutoencoderKLTemporalDecoder,
-        EulerDiscreteScheduler,
         StableVideoDiffusionPipeline,
         UNetSpatioTemporalConditionModel,
     )
@@ -48,22 +47,14 @@ def full_size_pipeline():
         for name, buffer in part.named_buffers():
             if name.endswith("position_ids"):
                 buffer.copy_(torch.arange(buffer.numel()).view_as(buffer))
-    scheduler = EulerDiscreteScheduler(
-        prediction_type="v_prediction",
-        use_karras_sigmas=True,
-        timestep_type="continuous",
-        timestep_spacing="leading",
-        sigma_min=0.002,
-        sigma_max=700.0,
-    )
     return StableVideoDiffusionPipeline(
         vae=vae, image_encoder=encoder, unet=unet, scheduler=scheduler, feature_extractor=CLIPImageProcessor()
     )
 
 
 @pytest.mark.large
-def test_a_full_size_svd_xt_loads_and_runs_through_the_real_path(tmp_path, picture):
-    full_size_pipeline().save_pretrained(tmp_path / "svd-xt", variant="fp16")
+def test_a_full_size_svd_xt_loads_and_runs_through_the_real_path(make_scheduler, tmp_path, picture):
+    full_size_pipeline(make_scheduler()).save_pretrained(tmp_path / "svd-xt", variant="fp16")
     model = longtake.load_model(str(tmp_path / "svd-xt"), dtype="bfloat16", device="cpu")
     assert model.dtype == torch.bfloat16
     assert model.pipeline.unet.num_parameters() == 1_524_623_082

@@ -6,7 +6,6 @@ import math
 
 import pytest
 import torch
-from diffusers import EulerDiscreteScheduler
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -30,15 +29,8 @@ def test_a_perfect_denoiser_gives_back_the_video(frames, steps, sigma_max, seed)
 
 
 @given(steps=st.integers(1, 30), step=st.data(), seed=st.integers(0, 999))
-def test_one_step_equals_the_scheduler_of_diffusers(steps, step, seed):
-    oracle = EulerDiscreteScheduler(
-        prediction_type="v_prediction",
-        use_karras_sigmas=True,
-        timestep_type="continuous",
-        timestep_spacing="leading",
-        sigma_min=0.002,
-        sigma_max=700.0,
-    )
+def test_one_step_equals_the_scheduler_of_diffusers(make_scheduler, steps, step, seed):
+    oracle = make_scheduler()
     oracle.set_timesteps(steps)
     sigmas = Karras().sigmas(steps, 0.002, 700.0)
     index = step.draw(st.integers(0, steps - 1))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from diffusers import EulerDiscreteScheduler
 from diffusers.schedulers import AysSchedules
 from hypothesis import given
 from hypothesis import strategies as st
@@ -83,15 +82,8 @@ def test_guidance_has_its_values_where_it_says(frames, low, high):
 
 
 @given(steps=st.integers(1, 200), sigma_max=st.floats(10, 1000))
-def test_karras_equals_the_scheduler_of_diffusers(steps, sigma_max):
-    oracle = EulerDiscreteScheduler(
-        prediction_type="v_prediction",
-        use_karras_sigmas=True,
-        timestep_type="continuous",
-        timestep_spacing="leading",
-        sigma_min=0.002,
-        sigma_max=sigma_max,
-    )
+def test_karras_equals_the_scheduler_of_diffusers(make_scheduler, steps, sigma_max):
+    oracle = make_scheduler(sigma_max=sigma_max)
     oracle.set_timesteps(steps)
     torch.testing.assert_close(Karras().sigmas(steps, 0.002, sigma_max), oracle.sigmas, rtol=1e-6, atol=0)
 
