@@ -26,7 +26,6 @@ from .schema import config_schema
 from .video import sidecar_path
 
 PROBLEM = 2
-INTERRUPTED = 130
 screen = Console(stderr=True, highlight=False)
 
 
@@ -149,7 +148,7 @@ def _resolved(plugins: Plugins, image: str | None, options: dict[str, Any]) -> t
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
-    """Run the command line and leave with 0, with 2 for what the user can mend, or with 130 for Ctrl-C."""
+    """Run the command line and leave with 0, or with 2 for what the user can mend."""
     arguments = sys.argv[1:] if arguments is None else arguments
     silence_libraries()
     show_notes()
@@ -163,9 +162,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         where = getattr(error, "ctx", None)
         hint = f"\nsee: {where.command_path} --help" if where else ""
         _fail(error.format_message() + hint)
-    except (click.Abort, KeyboardInterrupt):
-        screen.print("stopped by Ctrl-C; nothing half-written is left behind")
-        sys.exit(INTERRUPTED)
+    except click.Abort:  # how click passes on Ctrl-C
+        raise KeyboardInterrupt from None
     sys.exit(0)
 
 

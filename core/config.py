@@ -107,12 +107,16 @@ def read_config_file(path: str | Path) -> dict[str, Any]:
     except OSError as error:
         raise ConfigError(f"cannot read config file {path}: {error.strerror}") from None
     except (ValueError, yaml.YAMLError) as error:
-        raise ConfigError(f"config file {path} is not valid {path.suffix[1:].upper()}: {error}") from None
+        raise ConfigError(f"config file {path} is not valid {path.suffix[1:].upper()}: {_on_one_line(error)}") from None
     if data is None:
         return {}
     if not isinstance(data, dict):
         raise ConfigError(f"config file {path} must hold keys and values, got {type(data).__name__}")
     return dict(data["config"]) if "longtake_version" in data else data
+
+
+def _on_one_line(error: Exception) -> str:
+    return " ".join(str(error).replace('in "<unicode string>", ', "at ").split())
 
 
 def apply_setting(data: dict[str, Any], setting: str) -> None:

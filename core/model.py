@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from pydantic import ConfigDict, PositiveFloat, PositiveInt, ValidationError
+from pydantic.dataclasses import dataclass as checked_dataclass
+from safetensors import SafetensorError
 
 from .config import EMBEDDED
-from .errors import ModelError
+from .errors import ModelError, explain
 
 if TYPE_CHECKING:
     from diffusers import StableVideoDiffusionPipeline
@@ -30,7 +33,7 @@ PUBLISHED = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@checked_dataclass(frozen=True, slots=True, config=ConfigDict(strict=True))
 class ModelFacts:
     """What a plan needs to know of a model, read from its configs without loading any weights.
 
@@ -47,13 +50,13 @@ class ModelFacts:
     """
 
     name: str
-    trained: int
-    latent_channels: int
-    vae_factor: int
-    smallest: int
-    sample_size: int
-    sigma_min: float
-    sigma_max: float
+    trained: PositiveInt
+    latent_channels: PositiveInt
+    vae_factor: PositiveInt
+    smallest: PositiveInt
+    sample_size: PositiveInt
+    sigma_min: PositiveFloat
+    sigma_max: PositiveFloat
 
     def native_size(self, *, portrait: bool = False) -> tuple[int, int]:
         """Return the (width, height) that it was trained on: 1024 x 576 for SVD, either way up."""
@@ -121,7 +124,9 @@ def _facts(name: str, unet: dict[str, Any], vae: dict[str, Any], scheduler: dict
     except KeyError as error:
         raise ModelError(f"model {name!r} is no complete SVD: its configs do not state {error}") from None
     except TypeError as error:
-        raise ModelError(f"model {name!r} is no complete SVD: a config states something else: {error}") from None
+        raise ModelError(f"model {name!r} is no complete SVD: a config holds something else: {error}") from None
+    except ValidationError as error:
+        raise ModelError(f"model {name!r} is no complete SVD: {explain(error, ())}") from None
 
 
 def _folder(name: str) -> Path | None:
@@ -228,13 +233,32 @@ def load_model(
     for candidate in [variant] if variant else _variants(folder, dtype):
         try:
             pipeline = _load_pipeline(str(folder or name), dtype, candidate)
-        except (OSError, ValueError, RuntimeError, ImportError) as error:
+        except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
             failures.append(_first_line(error))
         else:
+            _check_sizes(pipeline, name)
             return Model(pipeline.to(device), facts)
     what = f" (variant {variant})" if variant else ""
     hint = "" if folder else HUB_HINT
     raise ModelError(f"model {name!r}{what} cannot be loaded: " + "\n".join(dict.fromkeys(failures)) + hint)
+
+
+def _check_sizes(pipeline: StableVideoDiffusionPipeline, name: str) -> None:
+    """Find out now, and not in the middle of a run, that the parts do not fit each other as SVD's do."""
+    unet, vae = pipeline.unet, pipeline.vae
+    sizes = {
+        "channels into the UNet and twice those of the VAE's latents": (
+            unet.config.in_channels,
+            2 * vae.config.latent_channels,
+        ),
+        "numbers of conditioning (three times addition_time_embed_dim) and what the UNet's embedding takes": (
+            3 * unet.config.addition_time_embed_dim,
+            unet.add_embedding.linear_1.in_features,
+        ),
+    }
+    for what, (one, other) in sizes.items():
+        if one != other:
+            raise ModelError(f"model {name!r} is no SVD: {what} should be equal, got {one} and {other}")
 
 
 def _load_pipeline(path: str, dtype: torch.dtype, variant: str | None) -> StableVideoDiffusionPipeline:

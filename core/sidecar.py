@@ -63,7 +63,7 @@ def write_record(output: Path, data: dict[str, Any]) -> Path:
         part.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         part.replace(path)
     except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror or error}") from None
+        raise OutputError(f"{output} is written, but not its record {path}: {error.strerror or error}") from None
     finally:
         part.unlink(missing_ok=True)
     return path

@@ -89,12 +89,21 @@ def test_models_that_are_no_svd_are_named_for_what_they_are(folder, tmp_path):
     edit(folder / "unet" / "config.json", num_frames=None)
     with pytest.raises(ModelError, match="its configs do not state 'num_frames'"):
         read_facts(str(folder))
+    edit(folder / "unet" / "config.json", num_frames="4")
+    with pytest.raises(ModelError, match="is no complete SVD: trained should be a valid integer, got '4'"):
+        read_facts(str(folder))
     (folder / "unet" / "config.json").write_text("{")
     with pytest.raises(ModelError, match=r"unet/config.json cannot be read"):
         read_facts(str(folder))
     edit(folder / "model_index.json", _class_name="StableDiffusionPipeline")
     with pytest.raises(ModelError, match="is a StableDiffusionPipeline, not Stable Video Diffusion"):
         read_facts(str(folder))
+
+
+def test_parts_that_do_not_fit_each_other_are_found_when_loading(folder):
+    edit(folder / "unet" / "config.json", addition_time_embed_dim=32)
+    with pytest.raises(ModelError, match=r"addition_time_embed_dim.* should be equal, got 96 and 48"):
+        load_model(str(folder), device="cpu")
 
 
 def test_a_name_on_the_hub_that_cannot_be_had_says_what_to_do():
