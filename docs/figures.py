@@ -11,14 +11,17 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 import longtake
+from longtake.plugins.proving.export import EXAMPLE_SEED
+from longtake.plugins.proving.worlds import BUCKETS_PER_PIXEL, comet, render
 
 DOCS = Path(__file__).parent
 FRAMES = 56
 SHOWN = 9
 SCALE = 3
 LABEL = 22
+SPEED = 0.3  # pixels per frame; the small model's motion bucket is a hundred times that
 ROWS = {
-    "plain: positions 0 … 55, as diffusers' pipeline does": {"positional": "none", "motion": "constant"},
+    "plain: positions 0 ... 55, as in diffusers' pipeline": {"positional": "none", "motion": "constant"},
     "longtake: what it chooses for 56 frames": {},
 }
 
@@ -42,9 +45,13 @@ def contact_sheet(rows: dict[str, np.ndarray], scale: int, shown: int) -> Image.
 
 def main() -> None:
     """Draw every picture."""
+    truth = render(comet(EXAMPLE_SEED, SPEED), np.arange(FRAMES, dtype=np.float64))
     videos = {
-        label: longtake.generate("example", frames=FRAMES, seed=1, **options).frames for label, options in ROWS.items()
+        "truth: the formula of the world that the model was trained on, 14 frames at a time": np.uint8(255 * truth)
     }
+    asked = {"frames": FRAMES, "motion_bucket": BUCKETS_PER_PIXEL * SPEED, "seed": 1}
+    for label, options in ROWS.items():
+        videos[label] = longtake.generate("example", **asked, **options).frames
     contact_sheet(videos, SCALE, SHOWN).save(DOCS / "plain-and-longtake.png")
 
 

@@ -36,6 +36,7 @@ random and frozen. `example.png` is the first frame of a scene that was never tr
 
 {minutes:.0f} minutes on {threads} CPU thread(s), without the rendering of the {recipe.clips} clips; seed {recipe.seed}.
 The losses over the steps are in `training.csv`. Python {python}, {libraries}.
+Another machine makes a model of the same kind from it, not the same bits.
 
 ## Motion
 
