@@ -11,15 +11,15 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 import longtake
-from longtake.plugins.proving.export import EXAMPLE_SEED
-from longtake.plugins.proving.worlds import BUCKETS_PER_PIXEL, comet, render
+from longtake.plugins.proving.clips import draw_clip
+from longtake.plugins.proving.export import EXAMPLE_KIND, EXAMPLE_SEED
 
 DOCS = Path(__file__).parent
 FRAMES = 56
 SHOWN = 9
 SCALE = 3
 LABEL = 22
-SPEED = 0.3  # pixels per frame; the small model's motion bucket is a hundred times that
+BUCKET = 30.0  # a hundred times the pixels per frame
 ROWS = {
     "plain: positions 0 ... 55, as in diffusers' pipeline": {"positional": "none", "motion": "constant"},
     "longtake: what it chooses for 56 frames": {},
@@ -45,11 +45,10 @@ def contact_sheet(rows: dict[str, np.ndarray], scale: int, shown: int) -> Image.
 
 def main() -> None:
     """Draw every picture."""
-    truth = render(comet(EXAMPLE_SEED, SPEED), np.arange(FRAMES, dtype=np.float64))
-    videos = {
-        "truth: the formula of the world that the model was trained on, 14 frames at a time": np.uint8(255 * truth)
-    }
-    asked = {"frames": FRAMES, "motion_bucket": BUCKETS_PER_PIXEL * SPEED, "seed": 1}
+    clip = draw_clip(EXAMPLE_SEED, EXAMPLE_KIND, motion_bucket=BUCKET, fps=7)
+    label = "truth: the formula of the world that the model was trained on, 14 frames at a time"
+    videos = {label: np.uint8(255 * clip.render(FRAMES))}
+    asked = {"frames": FRAMES, "motion_bucket": BUCKET, "seed": 1}
     for label, options in ROWS.items():
         videos[label] = longtake.generate("example", **asked, **options).frames
     contact_sheet(videos, SCALE, SHOWN).save(DOCS / "plain-and-longtake.png")

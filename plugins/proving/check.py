@@ -1,4 +1,4 @@
-"""Look at, and measure, what a pipeline makes of held-out scenes of its world."""
+"""Look at, and measure, what a pipeline makes of held-out clips of its worlds."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from .worlds import FASTEST, HELD_OUT_SEED, SLOWEST, Array, Comet, comet, follow, render
+from .clips import BUCKETS, HELD_OUT_SEED, KINDS, Clip, draw_clip
+from .measures import Score, score
+from .worlds.canvas import Array
 
 if TYPE_CHECKING:
     from diffusers import StableVideoDiffusionPipeline
@@ -18,13 +20,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One held-out scene, generated and measured."""
+    """One held-out clip, generated and measured."""
 
-    speed: float  # the truth, pixels per frame
-    speed_ratio: float  # velocity along the true direction / true speed
-    direction_error: float  # degrees
-    last_error: float  # pixels between the true and the generated displacement at the last frame
-    faintest: float  # smallest area of the comet in any frame / area in the truth's first frame
+    clip: Clip
+    score: Score
 
 
 def as_picture(frame_HW3: Array) -> Image.Image:
@@ -32,17 +31,18 @@ def as_picture(frame_HW3: Array) -> Image.Image:
     return Image.fromarray(np.rint(frame_HW3 * 255).clip(0, 255).astype(np.uint8))
 
 
-def generate(pipeline: StableVideoDiffusionPipeline, scene: Comet, seed: int, steps: int, guidance: float) -> Array:
-    """Return the stock pipeline's video of a scene from its first frame, (F, H, W, 3) in [0, 1]."""
+def generate(pipeline: StableVideoDiffusionPipeline, clip: Clip, seed: int, steps: int, guidance: float) -> Array:
+    """Return the stock pipeline's video of a clip from its first frame, (F, H, W, 3) in [0, 1]."""
     size = pipeline.vae.config.sample_size
     result = pipeline(
-        as_picture(render(scene, np.zeros(1))[0]),
+        as_picture(clip.world.render(np.zeros(1), size)[0]),
         height=size,
         width=size,
         num_inference_steps=steps,
         min_guidance_scale=1.0,
         max_guidance_scale=guidance,
-        motion_bucket_id=scene.motion_bucket,
+        motion_bucket_id=clip.motion_bucket,
+        fps=clip.fps,
         generator=torch.Generator().manual_seed(seed),
         output_type="np",
     )
@@ -50,38 +50,24 @@ def generate(pipeline: StableVideoDiffusionPipeline, scene: Comet, seed: int, st
     return video_FHW3
 
 
-def save_sheet(
-    pipeline: StableVideoDiffusionPipeline, path: Path, scenes: int = 5, steps: int = 12, guidance: float = 1.0
-) -> None:
-    """Draw the truth and below it the generated video of the first held-out scenes."""
+def save_sheet(pipeline: StableVideoDiffusionPipeline, path: Path, steps: int = 12, guidance: float = 1.0) -> None:
+    """Draw the truth, and below it the generated video, of a held-out clip of each world."""
     rows = []
-    for index in range(scenes):
-        scene = comet(HELD_OUT_SEED + index)
-        video_FHW3 = generate(pipeline, scene, index, steps, guidance)
-        rows += [render(scene, np.arange(len(video_FHW3), dtype=np.float64)), video_FHW3]
+    for index, kind in enumerate(KINDS):
+        clip = draw_clip(HELD_OUT_SEED + index, kind, motion_bucket=60.0, fps=7.0)
+        video_FHW3 = generate(pipeline, clip, index, steps, guidance)
+        rows += [clip.render(len(video_FHW3)), video_FHW3]
     sheet = as_picture(np.concatenate([np.concatenate(list(row), axis=1) for row in rows]))
     sheet.resize((3 * sheet.width, 3 * sheet.height), Image.Resampling.NEAREST).save(path)
 
 
 def measure_pipeline(
-    pipeline: StableVideoDiffusionPipeline, cases: int = 16, steps: int = 25, guidance: float = 1.0
+    pipeline: StableVideoDiffusionPipeline, cases: int = 8, steps: int = 25, guidance: float = 1.0
 ) -> list[Case]:
-    """Generate held-out scenes at evenly spaced speeds and compare their motion with the truth."""
-    speeds = np.linspace(SLOWEST, FASTEST, 2 * cases + 1)[1::2]
-    scenes = [comet(HELD_OUT_SEED + 100 + index, speed=float(speed)) for index, speed in enumerate(speeds)]
-    return [compare(scene, generate(pipeline, scene, seed, steps, guidance)) for seed, scene in enumerate(scenes)]
-
-
-def compare(scene: Comet, video_FHW3: Array) -> Case:
-    """Compare the motion in a video with the motion of the scene it should show."""
-    motion, truth = follow(scene, video_FHW3), np.asarray(scene.velocity)
-    measured = motion.velocity
-    along, aside = measured @ truth, measured[0] * truth[1] - measured[1] * truth[0]
-    whole = follow(scene, render(scene, np.zeros(1))).area_F[0]
-    return Case(
-        speed=scene.speed,
-        speed_ratio=float(along / scene.speed**2),
-        direction_error=float(np.degrees(abs(np.arctan2(aside, along)))),
-        last_error=float(np.hypot(*(motion.path_F2[-1] - truth * (len(video_FHW3) - 1)))),
-        faintest=float(motion.area_F.min() / whole),
-    )
+    """Generate held-out clips of each world, their motion spaced evenly, and score them."""
+    measured = []
+    for kind in KINDS:
+        for seed, bucket in enumerate(np.linspace(*BUCKETS, 2 * cases + 1)[1::2]):
+            clip = draw_clip(HELD_OUT_SEED + 100 + seed, kind, motion_bucket=float(bucket), fps=7.0)
+            measured.append(Case(clip, score(clip, generate(pipeline, clip, seed, steps, guidance))))
+    return measured

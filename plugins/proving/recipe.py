@@ -14,12 +14,12 @@ class Recipe:
     """How much of everything; the defaults, compiled, made the embedded model."""
 
     seed: int = 0
-    clips: int = 6000
-    vae_steps: int = 1200
+    clips: int = 12000
+    vae_steps: int = 2400
     vae_batch: int = 16
-    decoder_steps: int = 500
+    decoder_steps: int = 800
     decoder_batch: int = 2
-    unet_steps: int = 6000
+    unet_steps: int = 12000
     unet_batch: int = 8
     compiled: bool = False  # a fifth faster; needs minutes at first, and a C++ compiler
     save_every: float = 240.0  # seconds between checkpoints

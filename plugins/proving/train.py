@@ -19,10 +19,9 @@ from torch.nn import functional
 
 from .architecture import Architecture, build_pipeline
 from .check import save_sheet
-from .clips import Clips, encode, frames_of, prepare_clips
+from .clips import HELD_OUT_SEED, Clips, encode, frames_of, prepare_clips
 from .fit import Stage, fit, save_whole
 from .recipe import Recipe
-from .worlds import HELD_OUT_SEED
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKLTemporalDecoder, StableVideoDiffusionPipeline
@@ -61,7 +60,7 @@ def _clips(pipeline: StableVideoDiffusionPipeline, recipe: Recipe, architecture:
     if path.exists():
         return Clips(*torch.load(path, weights_only=True))
     clips = prepare_clips(pipeline, recipe.clips, architecture.frames)
-    save_whole((clips.latents_NFCYX, clips.images_NRHW, clips.contexts_N1K, clips.buckets_N), path)
+    save_whole((clips.latents_NFCYX, clips.images_NRHW, clips.contexts_N1K, clips.rates_N, clips.buckets_N), path)
     return clips
 
 
@@ -163,8 +162,8 @@ def draw_conditions(
     kept_B = (torch.rand(batch, generator=generator) >= DROP_CONDITIONS).float()
     image_BFCYX = (kept_B[:, None, None, None] * image_BCYX)[:, None].expand(-1, frames, -1, -1, -1)
     context_B1K = kept_B[:, None, None] * clips.contexts_N1K[chosen_B]
-    fps_B = torch.randint(5, 11, (batch,), generator=generator).float()
-    return image_BFCYX, context_B1K, torch.stack([fps_B - 1, clips.buckets_N[chosen_B], noise_aug_B], dim=1)
+    told_B3 = torch.stack([clips.rates_N[chosen_B] - 1, clips.buckets_N[chosen_B], noise_aug_B], dim=1)
+    return image_BFCYX, context_B1K, told_B3
 
 
 def _generator(recipe: Recipe, stage: str, step: int) -> torch.Generator:

@@ -1,0 +1,152 @@
+"""What a generated video does against the truth that it should show.
+
+Slowed and true speed are kept apart: a video that shows the right motion at half the speed is wrong against the truth
+and right against the truth with its best time scale.
+
+Shape suffixes: F = frames, S = steps between frames, N = things that move, D = distances tried, H, W = rows, columns,
+2 = (x, y), 3 = red, green, blue.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .clips import Clip
+from .worlds import World
+from .worlds.canvas import Array
+
+NEAR = 2.0  # pixels from the truth within which a thing is where it should be
+PRESENT = (0.5, 1.8)  # how much of a thing there is, against the truth
+VISIBLE = 0.8  # of a thing in the truth itself; less is hidden by another
+SPEED_RANGE = (0.75, 1.33)  # realised over asked speed
+SLOWEST_VALID = 0.15  # of the asked speed: slower is standing still
+COLOURS_KEPT = 0.10  # mean error of the colours in [0, 1] in the last quarter
+REACH, GRAIN = 8.0, 0.05  # how far from the frame before a frame's distance is looked for, in pixels, and how finely
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """Measures of one video; lower is better unless it says otherwise.
+
+    Attributes:
+        persistence: share of frames in which everything is there; higher is better.
+        error: mean distance from the truth, in pixels.
+        scaled_error: the same against the truth at the video's own speed.
+        speed: realised over asked speed; 1 is right.
+        quarters: motion in each quarter of the video over what was asked for; 1 is right.
+        jerk: root mean square of the third difference of the path, in pixels per frame cubed.
+        retreat: share of the way that is gone back at the end.
+        frozen: share of steps with less than a quarter of the video's own speed, or of a tenth of the asked one.
+        seam: largest step of the path over the median step.
+        colours: mean error of the pixels of the last quarter against the truth where the video itself is, in [0, 1].
+        sharpness: gradients of the last quarter over those of the truth; 1 is right.
+        valid: everything there, within 2 pixels at the right speed, colours kept.
+        valid_slowed: the same at the video's own speed, if that is a speed.
+
+    """
+
+    persistence: float
+    error: float
+    scaled_error: float
+    speed: float
+    quarters: tuple[float, float, float, float]
+    jerk: float
+    retreat: float
+    frozen: float
+    seam: float
+    colours: float
+    sharpness: float
+    valid: bool
+    valid_slowed: bool
+
+
+def score(clip: Clip, video_FHW3: Array) -> Score:
+    """Measure a video of at least five frames, (F, H, W, 3) in [0, 1], that should show ``clip``.
+
+    Raises:
+        ValueError: it has fewer frames.
+
+    """
+    frames = len(video_FHW3)
+    if frames < 5:
+        raise ValueError(f"a video needs at least 5 frames to be scored, got {frames}")
+    track = clip.world.follow(video_FHW3)
+    asked_F = clip.distances(frames)
+    moved_F = travelled(clip.world, track.path_FN2)
+    scale = float(moved_F @ asked_F / (asked_F @ asked_F))
+    seen_FN = visible(clip.world, moved_F)
+    errors_F = _errors(clip.world, asked_F, track.path_FN2, seen_FN)
+    scaled_F = _errors(clip.world, scale * asked_F, track.path_FN2, seen_FN)
+    there_FN = (track.presence_FN > PRESENT[0]) & (track.presence_FN < PRESENT[1])
+    present_F = (there_FN | ~seen_FN).all(axis=1)
+    colours = _colours(clip.world, moved_F, video_FHW3)
+    sound = bool(present_F.all()) and colours < COLOURS_KEPT
+    steps_S = np.diff(moved_F)
+    return Score(
+        persistence=float(present_F.mean()),
+        error=float(errors_F.mean()),
+        scaled_error=float(scaled_F.mean()),
+        speed=scale,
+        quarters=_quarters(steps_S, clip.speed),
+        jerk=float(np.sqrt((np.diff(track.path_FN2, n=3, axis=0) ** 2).sum(-1).mean())),
+        retreat=_retreat(moved_F),
+        frozen=float((np.abs(steps_S) < 0.25 * max(abs(scale), 0.1) * clip.speed).mean()),
+        seam=float(np.abs(steps_S).max() / max(float(np.median(np.abs(steps_S))), 1e-3)),
+        colours=colours,
+        sharpness=_sharpness(clip.world, moved_F, video_FHW3),
+        valid=sound and bool(errors_F.max() < NEAR) and SPEED_RANGE[0] < scale < SPEED_RANGE[1],
+        valid_slowed=sound and bool(scaled_F.max() < NEAR) and scale > SLOWEST_VALID,
+    )
+
+
+def travelled(world: World, path_FN2: Array) -> Array:
+    """Return for each frame the distance at which the truth is nearest to what was followed, (F,) in pixels."""
+    moved, before = [], 0.0
+    for place_N2 in path_FN2:
+        tried_D = before + np.arange(-REACH, REACH + GRAIN, GRAIN)
+        away_D = np.linalg.norm(world.path(tried_D) - place_N2, axis=-1).mean(axis=-1)
+        # Of distances that are equally near, the one nearest to the frame before.
+        before = float(tried_D[np.argmin(away_D + 1e-6 * np.abs(tried_D - before))])
+        moved.append(before)
+    return np.array(moved)
+
+
+def visible(world: World, distances_F: Array) -> NDArray[np.bool_]:
+    """Return which things can be seen at these distances, (F, N): not those that another thing hides."""
+    return world.follow(world.render(distances_F)).presence_FN > VISIBLE
+
+
+def _errors(world: World, distances_F: Array, path_FN2: Array, seen_FN: NDArray[np.bool_]) -> Array:
+    """Return how far the worst thing seen in each frame is from where it should be, (F,) in pixels."""
+    away_FN = np.linalg.norm(world.path(distances_F) - path_FN2, axis=-1)
+    errors_F: Array = np.where(seen_FN, away_FN, 0.0).max(axis=-1)
+    return errors_F
+
+
+def _quarters(steps_S: Array, speed: float) -> tuple[float, float, float, float]:
+    first, second, third, fourth = (float(part.mean() / speed) for part in np.array_split(steps_S, 4))
+    return first, second, third, fourth
+
+
+def _retreat(moved_F: Array) -> float:
+    farthest = float(np.abs(moved_F).max())
+    return float(1 - np.abs(moved_F[-1]) / farthest) if farthest > 0 else 0.0
+
+
+def _colours(world: World, moved_F: Array, video_FHW3: Array) -> float:
+    late = slice(-max(1, len(moved_F) // 4), None)
+    truth_FHW3 = world.render(moved_F[late], video_FHW3.shape[1])
+    return float(np.abs(truth_FHW3 - video_FHW3[late]).mean())
+
+
+def _sharpness(world: World, moved_F: Array, video_FHW3: Array) -> float:
+    late = slice(-max(1, len(moved_F) // 4), None)
+    truth_FHW3 = world.render(moved_F[late], video_FHW3.shape[1])
+    return _gradients(video_FHW3[late]) / max(_gradients(truth_FHW3), 1e-9)
+
+
+def _gradients(video_FHW3: Array) -> float:
+    return float(sum(np.abs(np.diff(video_FHW3, axis=axis)).mean() for axis in (1, 2)))

@@ -1,0 +1,79 @@
+"""A pan: the whole picture moves over the torus; small comets in it show where to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
+
+import numpy as np
+
+from .canvas import SIDE, Array, Ground, Track, World, unwrap
+from .comet import Body
+
+MARKS = 3
+TEXTURE = 2.0  # stronger than a background that only lies behind
+
+
+@dataclass(frozen=True, slots=True)
+class Pan(World):
+    """A texture with marks, all of which move together."""
+
+    kind: ClassVar[str] = "pan"
+    marks: tuple[Body, ...]
+    ground: Ground
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator) -> Self:
+        """Draw a texture, and marks that all point the same way."""
+        first = Body.draw(rng)
+        marks = [replace(Body.draw(rng), angle=first.angle) for _ in range(MARKS)]
+        small = (replace(mark, radius=0.6 * mark.radius, tail=0.6 * mark.tail) for mark in marks)
+        return cls(tuple(small), Ground.draw(rng, TEXTURE))
+
+    def render(self, distances_F: Array, size: int = SIDE) -> Array:
+        """Return the frames, (F, H, W, 3) in [0, 1]."""
+        ahead, aside = self.marks[0].direction
+        grounds = [self.ground.render(size, (distance * ahead, distance * aside)) for distance in distances_F]
+        frames_FHW3 = np.stack(grounds)
+        for mark in self.marks:
+            cover_FHW1 = mark.coverage(distances_F, size)[..., None]
+            frames_FHW3 = frames_FHW3 * (1 - cover_FHW1) + np.asarray(mark.colour) * cover_FHW1
+        return frames_FHW3
+
+    def path(self, distances_F: Array) -> Array:
+        """Return how far the picture has moved, (F, 1, 2)."""
+        path_F12: Array = distances_F[:, None, None] * np.asarray(self.marks[0].direction)
+        return path_F12
+
+    def flow(self, distances_F: Array, size: int = SIDE) -> Array:
+        """Return the same motion everywhere, (F, H, W, 2)."""
+        direction_2 = np.asarray(self.marks[0].direction)
+        return np.broadcast_to(direction_2, (len(distances_F), size, size, 2)).copy()
+
+    def follow(self, video_FHW3: Array) -> Track:
+        """Find by correlation how far each frame has moved from the truth's first; presence is the correlation."""
+        first_HW3 = self.render(np.zeros(1), video_FHW3.shape[1])[0]
+        scale = SIDE / video_FHW3.shape[1]
+        shifts, presences = zip(*(_shift(first_HW3, frame_HW3) for frame_HW3 in video_FHW3), strict=True)
+        path_FN2 = unwrap(np.asarray(shifts)[:, None] * scale, np.zeros((1, 2)))
+        return Track(path_FN2, np.asarray(presences)[:, None])
+
+
+def _shift(first_HW3: Array, frame_HW3: Array) -> tuple[tuple[float, float], float]:
+    """Return the shift (x, y) in pixels at which two pictures on a torus correlate best, and that correlation."""
+    one, other = (picture - picture.mean((0, 1)) for picture in (first_HW3, frame_HW3))
+    spectrum = (np.conj(np.fft.fft2(one, axes=(0, 1))) * np.fft.fft2(other, axes=(0, 1))).sum(-1)
+    correlation_HW = np.fft.ifft2(spectrum).real
+    norm = float(np.linalg.norm(one) * np.linalg.norm(other))
+    row, column = np.unravel_index(int(correlation_HW.argmax()), correlation_HW.shape)
+    rows = [correlation_HW[(row + step) % len(correlation_HW), column] for step in (-1, 0, 1)]
+    columns = [correlation_HW[row, (column + step) % len(correlation_HW)] for step in (-1, 0, 1)]
+    presence = float(correlation_HW[row, column]) / norm if norm > 0 else 0.0
+    return (float(column) + _top(columns), float(row) + _top(rows)), presence
+
+
+def _top(values: list[float]) -> float:
+    """Return where between -1/2 and 1/2 the parabola through three neighbouring values is highest."""
+    before, middle, after = values
+    bend = before - 2 * middle + after
+    return float(np.clip((before - after) / (2 * bend), -0.5, 0.5)) if bend < 0 else 0.0

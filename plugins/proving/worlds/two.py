@@ -1,0 +1,68 @@
+"""Two comets of different colours that cross, each at its own angle, before a still background."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
+
+import numpy as np
+
+from .canvas import SIDE, Array, Ground, Track, World
+from .comet import Body, follow_covers, unmix
+
+COLOURS = ((1.0, 0.75, 0.3), (0.35, 0.8, 1.0))  # warm and cold, so that each can be told from the other
+
+
+@dataclass(frozen=True, slots=True)
+class Two(World):
+    """A warm comet, and a cold one that flies above it."""
+
+    kind: ClassVar[str] = "two"
+    bodies: tuple[Body, Body]
+    ground: Ground
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator) -> Self:
+        """Draw two comets whose directions differ by 60 to 180 degrees."""
+        warm, cold = Body.draw(rng), Body.draw(rng)
+        turn = float(rng.uniform(np.pi / 3, np.pi)) * (1 if rng.random() < 0.5 else -1)
+        # Half the torus apart, so that both are seen whole in the first frame.
+        start = ((warm.start[0] + SIDE / 2) % SIDE, (warm.start[1] + SIDE / 2) % SIDE)
+        warm = replace(warm, colour=COLOURS[0], radius=0.85 * warm.radius, tail=0.8 * warm.tail)
+        cold = replace(
+            cold,
+            colour=COLOURS[1],
+            start=start,
+            angle=warm.angle + turn,
+            radius=0.85 * cold.radius,
+            tail=0.8 * cold.tail,
+        )
+        return cls((warm, cold), Ground.draw(rng))
+
+    def render(self, distances_F: Array, size: int = SIDE) -> Array:
+        """Return the frames, (F, H, W, 3) in [0, 1]."""
+        frames_FHW3 = np.broadcast_to(self.ground.render(size), (len(distances_F), size, size, 3))
+        for body in self.bodies:
+            cover_FHW1 = body.coverage(distances_F, size)[..., None]
+            frames_FHW3 = frames_FHW3 * (1 - cover_FHW1) + np.asarray(body.colour) * cover_FHW1
+        return frames_FHW3
+
+    def path(self, distances_F: Array) -> Array:
+        """Return the unwrapped middles of the heads, (F, 2, 2)."""
+        return np.stack([body.path(distances_F) for body in self.bodies], axis=1)
+
+    def flow(self, distances_F: Array, size: int = SIDE) -> Array:
+        """Return the direction of whichever comet is seen, (F, H, W, 2)."""
+        flow_FHW2 = np.zeros((len(distances_F), size, size, 2))
+        for body in self.bodies:
+            inside_FHW1 = body.coverage(distances_F, size)[..., None] > 0.5
+            flow_FHW2 = np.where(inside_FHW1, np.asarray(body.direction), flow_FHW2)
+        return flow_FHW2
+
+    def follow(self, video_FHW3: Array) -> Track:
+        """Follow both by their colours."""
+        colours_N3 = np.asarray([body.colour for body in self.bodies])
+        size = video_FHW3.shape[1]
+        covers_FNHW = unmix(video_FHW3, self.ground.render(size), colours_N3)
+        truth_NHW = np.concatenate([body.coverage(np.zeros(1), size) for body in self.bodies])
+        return follow_covers(covers_FNHW, truth_NHW, self.path(np.zeros(1))[0])

@@ -1,0 +1,98 @@
+"""A zoom in or out on a picture that looks the same at every scale: it can go on forever.
+
+The picture is a sum of waves in the logarithm of the distance from the centre, and in the angle. Their crests are steep
+on the side to which they move, so the first frame tells whether it zooms in or out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+import numpy as np
+
+from .canvas import SIDE, Array, Colour, Track, World, draw_colour, grid
+
+PERIOD = float(np.log(4.0))  # the picture is the same again after a zoom by 4
+KNEE = 2.5  # pixels from the centre below which the rings would be too fine to be seen
+REFERENCE = SIDE / 4  # distance from the centre at which a point moves as far as the world has
+
+
+@dataclass(frozen=True, slots=True)
+class Ring:
+    """One wave: whole periods in the logarithm of the distance and round the centre, phase and amplitude."""
+
+    periods: tuple[int, int]
+    phase: float
+    amplitude: Colour
+
+
+@dataclass(frozen=True, slots=True)
+class Zoom(World):
+    """A zoom; ``direction`` is 1 where everything moves outwards."""
+
+    kind: ClassVar[str] = "zoom"
+    colour: Colour
+    rings: tuple[Ring, ...]
+    direction: int
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator) -> Self:
+        """Draw rings, spokes and spirals."""
+        rings = tuple(
+            Ring(periods, float(rng.uniform(0, 2 * np.pi)), draw_colour(rng, -strength, strength))
+            for periods, strength in (((1, 0), 0.2), ((1, 1), 0.12), ((1, -2), 0.12), ((0, 2), 0.08), ((0, 3), 0.08))
+        )
+        return cls(draw_colour(rng, 0.35, 0.65), rings, 1 if rng.random() < 0.5 else -1)
+
+    def render(self, distances_F: Array, size: int = SIDE) -> Array:
+        """Return the frames, (F, H, W, 3) in [0, 1]."""
+        away_HW, angle_HW = self._polar(size)
+        depth_HW = np.log(np.maximum(away_HW, 1e-6) / REFERENCE)
+        seen_HW1 = (1 - np.exp(-((away_HW / KNEE) ** 4)))[..., None]
+        moved_F = self.direction * distances_F / REFERENCE
+        frames_FHW3 = np.broadcast_to(np.asarray(self.colour), (len(distances_F), size, size, 3)).copy()
+        for ring in self.rings:
+            along_FHW = 2 * np.pi * ring.periods[0] * (depth_HW - moved_F[:, None, None]) / PERIOD
+            phase_FHW = along_FHW + ring.periods[1] * angle_HW + ring.phase
+            # The second harmonic leans the crest towards where it goes.
+            crest_FHW = np.sin(phase_FHW) - self.direction * 0.4 * (ring.periods[0] > 0) * np.sin(2 * phase_FHW)
+            frames_FHW3 += seen_HW1 * crest_FHW[..., None] * np.asarray(ring.amplitude)
+        return np.clip(frames_FHW3, 0.0, 1.0)
+
+    @staticmethod
+    def _polar(size: int) -> tuple[Array, Array]:
+        y_H1, x_1W = grid(size)
+        x_HW, y_HW = np.broadcast_arrays(x_1W - SIDE / 2, y_H1 - SIDE / 2)
+        return np.hypot(x_HW, y_HW), np.arctan2(y_HW, x_HW)
+
+    def path(self, distances_F: Array) -> Array:
+        """Return how far a point at the reference distance has moved outwards, (F, 1, 2), as (outwards, 0)."""
+        return np.stack([self.direction * distances_F, np.zeros_like(distances_F)], axis=-1)[:, None]
+
+    def flow(self, distances_F: Array, size: int = SIDE) -> Array:
+        """Return motion away from the centre (or towards it) that grows with the distance, (F, H, W, 2)."""
+        y_H1, x_1W = grid(size)
+        x_HW, y_HW = np.broadcast_arrays(x_1W - SIDE / 2, y_H1 - SIDE / 2)
+        outwards_HW2 = self.direction * np.stack([x_HW, y_HW], axis=-1) / REFERENCE
+        return np.broadcast_to(outwards_HW2, (len(distances_F), size, size, 2)).copy()
+
+    def follow(self, video_FHW3: Array) -> Track:
+        """Find how far each frame has zoomed by comparing it with the truth at all distances of one period."""
+        step = 0.05
+        distances_D = np.arange(0, PERIOD * REFERENCE, step)
+        known_DN = _without_mean(self.render(distances_D, video_FHW3.shape[1]))
+        video_FN = _without_mean(video_FHW3)
+        norms_FD = np.linalg.norm(video_FN, axis=1)[:, None] * np.linalg.norm(known_DN, axis=1) + 1e-12
+        likeness_FD = video_FN @ known_DN.T / norms_FD
+        best_F = likeness_FD.argmax(axis=1)
+        # Unwrapped from no zoom at all, where the truth begins.
+        turns_F = np.unwrap(np.insert(distances_D[best_F], 0, 0.0), period=PERIOD * REFERENCE)[1:]
+        moved_F = self.direction * turns_F
+        path_FN2 = np.stack([moved_F, np.zeros_like(moved_F)], axis=-1)[:, None]
+        return Track(path_FN2, likeness_FD.max(axis=1)[:, None])
+
+
+def _without_mean(video_FHW3: Array) -> Array:
+    """Return each frame without its mean colour, as a vector, (F, N)."""
+    return (video_FHW3 - video_FHW3.mean(axis=(1, 2), keepdims=True)).reshape(len(video_FHW3), -1)
