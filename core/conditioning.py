@@ -47,7 +47,7 @@ def encode_images(model: Model, images: Sequence[Image], noise_aug: float, gener
     in which diffusers' pipeline draws.
     """
     pixels_BCHW = torch.stack([to_pixels(image) for image in images])
-    embedding_B1C = _embed(model, pixels_BCHW)
+    embedding_B1C = embed_images(model, images)
     noise_BCHW = torch.randn(pixels_BCHW.shape, generator=generator)
     noisy_BCHW = pixels_BCHW * 2 - 1 + noise_aug * noise_BCHW
     with precise_vae(model) as vae:
@@ -60,10 +60,13 @@ def to_pixels(image: Image) -> Tensor:
     return torch.from_numpy(np.asarray(image, dtype=np.float32) / 255).permute(2, 0, 1)
 
 
-def _embed(model: Model, pixels_BCHW: Tensor) -> Tensor:
+@torch.no_grad()
+def embed_images(model: Model, images: Sequence[Image]) -> Tensor:
+    """Return the token of the image encoder for each image of one size, (B, 1, C)."""
     # Private, but the resize that SVD's image encoder was trained with; a test compares the result with the pipeline's.
     from diffusers.pipelines.stable_video_diffusion.pipeline_stable_video_diffusion import _resize_with_antialiasing
 
+    pixels_BCHW = torch.stack([to_pixels(image) for image in images])
     resized_BCHW = (_resize_with_antialiasing(pixels_BCHW * 2 - 1, ENCODER_SIZE) + 1) / 2
     normalised_BCHW = model.pipeline.feature_extractor(
         images=resized_BCHW,

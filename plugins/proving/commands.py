@@ -1,4 +1,4 @@
-"""The command group ``longtake prove``: make the small model, later measure strategies on its worlds."""
+"""The commands of the proving ground: ``longtake prove`` and ``longtake measure``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
+from ...core.cli_options import json_option
 from ...core.hookspecs import hookimpl
+from ...core.progress import silence_models
 from .recipe import Recipe
 
 if TYPE_CHECKING:
@@ -43,7 +45,37 @@ def train(out: Path, work: Path, threads: int, **options: Any) -> None:
     export(train_pipeline(recipe, work), recipe, work, out)
 
 
+@click.command()
+@click.argument("videos", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="VIDEO...")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Draw the measures over time, such as plot.png.")
+@click.option("--model", help="A model whose image encoder says how like each other the frames are.")
+@json_option("Print JSON instead of a table.")
+def measure(videos: tuple[Path, ...], output: Path | None, model: str | None, as_json: bool) -> None:
+    """Measure videos without knowing what they should show: files, folders of PNGs, or .npy.
+
+    No measure by itself says that a video is good: a still image is perfect in most.
+    """
+    from . import measure_view
+    from .consistency import consistency
+    from .video_measures import measure_video
+
+    if model:
+        silence_models()
+
+    measured = {}
+    for path in videos:
+        frames = measure_view.read_video(path)
+        measured[str(path)] = measure_video(frames) + (consistency(frames, model) if model else [])
+    if output:
+        measure_view.draw(measured, output)
+    if as_json:
+        click.echo(measure_view.as_json(measured))
+    else:
+        measure_view.print_table(measured)
+
+
 @hookimpl
 def longtake_register_commands(cli: Group) -> None:
-    """Add ``longtake prove``."""
+    """Add ``longtake prove`` and ``longtake measure``."""
     cli.add_command(prove)
+    cli.add_command(measure)

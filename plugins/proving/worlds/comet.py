@@ -116,7 +116,8 @@ def unmix(video_FHW3: Array, ground_HW3: Array, colours_N3: Array) -> Array:
     """Return how much of each colour lies over a known background, (F, N, H, W) in [0, 1], by least squares."""
     contrasts_HW3N = np.moveaxis(colours_N3[:, None, None, :] - ground_HW3, 0, -1)
     covers_FHWN = np.einsum("hwnc,fhwc->fhwn", np.linalg.pinv(contrasts_HW3N, rcond=1e-2), video_FHW3 - ground_HW3)
-    return np.clip(np.moveaxis(covers_FHWN, -1, 1), 0.0, 1.0)
+    covers_FNHW: Array = np.clip(np.moveaxis(covers_FHWN, -1, 1), 0.0, 1.0)
+    return covers_FNHW
 
 
 @dataclass(frozen=True, slots=True)

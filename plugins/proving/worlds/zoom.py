@@ -58,7 +58,7 @@ class Zoom(World):
             # The second harmonic leans the crest towards where it goes.
             crest_FHW = np.sin(phase_FHW) - self.direction * 0.4 * (ring.periods[0] > 0) * np.sin(2 * phase_FHW)
             frames_FHW3 += seen_HW1 * crest_FHW[..., None] * np.asarray(ring.amplitude)
-        return np.clip(frames_FHW3, 0.0, 1.0)
+        return np.clip(frames_FHW3, 0.0, 1.0, out=frames_FHW3)
 
     @staticmethod
     def _polar(size: int) -> tuple[Array, Array]:
@@ -95,4 +95,5 @@ class Zoom(World):
 
 def _without_mean(video_FHW3: Array) -> Array:
     """Return each frame without its mean colour, as a vector, (F, N)."""
-    return (video_FHW3 - video_FHW3.mean(axis=(1, 2), keepdims=True)).reshape(len(video_FHW3), -1)
+    vectors_FN: Array = (video_FHW3 - video_FHW3.mean(axis=(1, 2), keepdims=True)).reshape(len(video_FHW3), -1)
+    return vectors_FN
