@@ -45,6 +45,36 @@ def train(out: Path, work: Path, threads: int, **options: Any) -> None:
     export(train_pipeline(recipe, work), recipe, work, out)
 
 
+@prove.command("run")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for finished cells and the table.")
+@click.option("--model", default="embedded", show_default=True, help="The small model, or another of its worlds.")
+@click.option("--frames", type=int, multiple=True, help="Lengths; may be given several times.  [default: 14 28 56 112]")
+@click.option("--method", "names", multiple=True, help="Only these methods, by name.  [default: all]")
+@click.option(
+    "--seeds", default=2, show_default=True, type=click.IntRange(min=1), help="Clips of each world in a cell."
+)
+@click.option("--steps", default=25, show_default=True, type=click.IntRange(min=1), help="Denoising steps.")
+@click.option("--workers", default=1, show_default=True, type=click.IntRange(min=1), help="Cells at a time.")
+def run(
+    out: Path, model: str, frames: tuple[int, ...], names: tuple[str, ...], seeds: int, steps: int, workers: int
+) -> None:
+    """Compare methods on the worlds; may be killed at any time and goes on from the cells that are finished."""
+    from .methods import LENGTHS, METHODS, choose
+    from .report import write_report
+    from .table import Cell, run_cells
+
+    methods = choose(names) if names else METHODS
+    cells = [Cell(method, length, seeds, steps) for length in frames or LENGTHS for method in methods]
+    done: list[Cell] = []
+
+    def finished(cell: Cell) -> None:
+        done.append(cell)
+        click.echo(f"{len(done)} of {len(cells)}: {cell.method.name}, {cell.frames} frames", err=True)
+
+    run_cells(cells, out, model, workers, finished)
+    click.echo(write_report(cells, out))
+
+
 @click.command()
 @click.argument("videos", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="VIDEO...")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Draw the measures over time, such as plot.png.")

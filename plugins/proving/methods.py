@@ -1,0 +1,123 @@
+"""The methods that the proving ground compares: each is a set of options of a config."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ...core.errors import LongtakeError, did_you_mean
+
+LENGTHS = (14, 28, 56, 112)
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One row of the table.
+
+    Attributes:
+        name: in the table.
+        options: of a config; frames, seed, image, fps and motion bucket are those of the case.
+        special: "truth", "still" or "chain" for the rows that are no config; else empty.
+
+    """
+
+    name: str
+    options: dict[str, Any] = field(default_factory=dict)
+    special: str = ""
+
+
+# Nothing is stretched, and the motion bucket is the one asked for: what stock SVD does when asked for more frames.
+STOCK: dict[str, Any] = {"positional": "none", "attention": "full", "noise": "independent", "motion": "constant"}
+PLAIN = Method("plain", STOCK)
+REFERENCES = (
+    Method("truth through the VAE", special="truth"),
+    Method("first frame held still", special="still"),
+    PLAIN,
+    Method("chained by the last frame", special="chain"),
+)
+
+
+def _with(name: str, **options: Any) -> Method:
+    return Method(name, STOCK | options)
+
+
+POSITIONS = (
+    _with("linear", positional="linear"),
+    _with("linear, ends", positional={"name": "linear", "align": "ends"}),
+    _with("ntk", positional="ntk"),
+    _with("yarn", positional="yarn"),
+    _with("yarn without temperature", positional={"name": "yarn", "sharpening": 0}),
+    _with("yarn 0.5 / 2", positional={"name": "yarn", "beta_slow": 0.5, "beta_fast": 2}),
+    _with("yarn 0.25 / 1", positional={"name": "yarn", "beta_slow": 0.25, "beta_fast": 1}),
+    _with("yarn 0.1 / 0.5", positional={"name": "yarn", "beta_slow": 0.1, "beta_fast": 0.5}),
+    _with("linear + temperature", positional={"name": "yarn", "beta_slow": 99, "beta_fast": 100}),
+    _with("linear, from none to all", positional={"name": "dynamic", "first": 0}),
+    _with("linear, from all to none", positional={"name": "dynamic", "last": 0}),
+    _with("linear, first half of the steps", positional={"name": "linear", "stop": 0.5}),
+)
+MOTIONS = (
+    _with("linear + motion", positional="linear", motion="compensated"),
+    _with("linear + motion^0.5", positional="linear", motion={"name": "compensated", "strength": 0.5}),
+    _with("linear + motion^1.5", positional="linear", motion={"name": "compensated", "strength": 1.5}),
+    _with("plain + motion", motion="compensated"),
+    _with("yarn + motion", positional="yarn", motion="compensated"),
+)
+WINDOWS = (
+    *(
+        _with(
+            f"windows, {positions}, stride {stride}{', linear' if linear else ''}",
+            attention={"name": "freenoise", "positions": positions, "stride": stride},
+            positional="linear" if linear else "none",
+        )
+        for positions, linear in (("global", False), ("global", True), ("local", False))
+        for stride in (2, 4, 7)
+    ),
+    _with("strided", attention="strided"),
+    _with("strided, linear", attention="strided", positional="linear"),
+    _with("windows, global, linear + motion", attention="freenoise", positional="linear", motion="compensated"),
+)
+NOISES = (
+    _with("noise freenoise", noise="freenoise"),
+    _with("noise repeat", noise="repeat"),
+    _with("FreeNoise: windows and noise", noise="freenoise", attention="freenoise"),
+    _with("FreeNoise, local", noise="freenoise", attention={"name": "freenoise", "positions": "local"}),
+    _with(
+        "FreeNoise, linear + motion",
+        noise="freenoise",
+        attention="freenoise",
+        positional="linear",
+        motion="compensated",
+    ),
+)
+SENSITIVITIES = (
+    *(
+        _with(f"linear, {share:g} of the stretch", positional={"name": "dynamic", "first": share, "last": share})
+        for share in (0.25, 0.5, 0.75)
+    ),
+    _with("linear, half as much again", positional={"name": "dynamic", "alpha": 1.5}),
+    *(
+        _with(
+            f"linear + motion, guidance to {top:g}",
+            positional="linear",
+            motion="compensated",
+            guidance={"name": "linear", "max": top},
+        )
+        for top in (1.0, 2.0, 5.0)
+    ),
+)
+METHODS = (*REFERENCES, *POSITIONS, *MOTIONS, *WINDOWS, *NOISES, *SENSITIVITIES)
+
+
+def choose(names: Sequence[str]) -> list[Method]:
+    """Return the methods of these names, in the order of the table, with the baseline that all are compared with.
+
+    Raises:
+        LongtakeError: there is no method of such a name.
+
+    """
+    known = {method.name: method for method in METHODS}
+    for name in names:
+        if name not in known:
+            raise LongtakeError(f"unknown method {name!r}; known: {', '.join(known)}{did_you_mean(name, known)}")
+    return [method for method in METHODS if method.name in names or method is PLAIN]
