@@ -18,7 +18,7 @@ from .errors import LongtakeError
 from .generate import generate as generate_video
 from .image import read_image
 from .listing import plugin_rows, print_plugins, print_strategies, strategy_rows
-from .manager import Plugins, load_plugins
+from .manager import Plugins, load_plugins, offer_commands
 from .model import read_facts
 from .plan import make_plan
 from .progress import ProgressDisplay, show_notes, silence_libraries, silence_models
@@ -154,7 +154,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     show_notes()
     try:
         plugins = load_plugins(third_party="--no-plugins" not in arguments)
-        plugins.manager.hook.longtake_register_commands(cli=cli)
+        offer_commands(plugins, cli)
         cli.main(arguments, prog_name="longtake", standalone_mode=False, obj=plugins)
     except LongtakeError as error:
         _fail(str(error))

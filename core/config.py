@@ -112,7 +112,11 @@ def read_config_file(path: str | Path) -> dict[str, Any]:
         return {}
     if not isinstance(data, dict):
         raise ConfigError(f"config file {path} must hold keys and values, got {type(data).__name__}")
-    return dict(data["config"]) if "longtake_version" in data else data
+    if "longtake_version" in data:  # the record of an earlier run
+        data = data.get("config")
+        if not isinstance(data, dict):
+            raise ConfigError(f"{path} is no record of a run: it holds no config")
+    return dict(data)
 
 
 def _on_one_line(error: Exception) -> str:
@@ -144,6 +148,8 @@ def apply_setting(data: dict[str, Any], setting: str) -> None:
             raise ConfigError(
                 f"--set {setting}: name the strategy first, such as --{kind} NAME or {key}: NAME in a file"
             )
+        if not isinstance(inner, str | dict):
+            raise ConfigError(f"--set {setting}: {key} is {inner!r}, which has no options")
         # A copy, so that what the file's reader returned is left alone.
         target[key] = {"name": inner} if isinstance(inner, str) else dict(inner)
         target = target[key]

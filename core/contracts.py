@@ -10,10 +10,10 @@ B = batch, C = latent channels, Y, X = latent rows, columns, S = steps.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 import torch
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationInfo
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationInfo, model_validator
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
@@ -82,6 +82,12 @@ class RangedStrategy(Strategy):
     start: float = Field(default=0.0, ge=0, le=1, description="Acts from this fraction of the denoising steps on.")
     stop: float = Field(default=1.0, ge=0, le=1, description="Acts before this fraction of the denoising steps.")
 
+    @model_validator(mode="after")
+    def _range_in_order(self) -> Self:
+        if self.start > self.stop:
+            raise ValueError(f"start must not be after stop, got start={self.start} with stop={self.stop}")
+        return self
+
     def active(self, progress: float) -> bool:
         """Whether the strategy acts at this progress; ranges [0, a) and [a, 1] share out the steps without overlap."""
         return self.start <= progress and (progress < self.stop or self.stop == 1.0)
@@ -128,16 +134,15 @@ class AttentionStrategy(RangedStrategy):
 
         ``scale`` multiplies the logits and holds the temperature; None means 1 / sqrt(D), exactly as the model does.
         """
-        windows = self.windows(span)
+        windows, mask_FF = self.windows(span), _like(self.mask(span), q_PNFD)
         if windows is None:
-            mask_FF = self.mask(span)
-            return scaled_dot_product_attention(q_PNFD, k_PNFD, v_PNFD, attn_mask=_like(mask_FF, q_PNFD), scale=scale)
+            return scaled_dot_product_attention(q_PNFD, k_PNFD, v_PNFD, attn_mask=mask_FF, scale=scale)
         fused_PNFD = torch.zeros_like(q_PNFD)
         for start, weights_F in zip(windows.starts, windows.weights_WF.to(q_PNFD), strict=True):
             inside = slice(start, start + windows.size)
-            seen_PNFD = scaled_dot_product_attention(
-                q_PNFD[:, :, inside], k_PNFD[:, :, inside], v_PNFD[:, :, inside], scale=scale
-            )
+            q, k, v = (each_PNFD[:, :, inside] for each_PNFD in (q_PNFD, k_PNFD, v_PNFD))
+            mask = None if mask_FF is None else mask_FF[inside, inside]
+            seen_PNFD = scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale)
             fused_PNFD[:, :, inside] += weights_F[inside, None] * seen_PNFD
         return fused_PNFD
 
@@ -212,8 +217,10 @@ CONTRACTS: tuple[type[Strategy], ...] = (
 
 def _build(kind: str, value: Any, info: ValidationInfo) -> Any:
     """Turn a name, or a mapping with a name and options, into the strategy that the registry knows."""
-    if not isinstance(value, str | dict):
+    if value is None or isinstance(value, Strategy):
         return value
+    if not isinstance(value, str | dict):
+        raise ValueError(f"should be a name, or a mapping with a name and options, got {value!r}")
     if not info.context:
         raise ValueError(f"{value!r} names a strategy; load it with load_config(..., registry) or pass an object")
     return info.context["registry"].build(kind, value)

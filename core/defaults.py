@@ -11,6 +11,7 @@ from .errors import ConfigError
 from .model import choose_device, choose_dtype
 
 if TYPE_CHECKING:
+    from .contracts import PositionalStrategy, Strategy
     from .model import ModelFacts
     from .registry import Registry
 
@@ -48,6 +49,8 @@ def resolve(config: Config, facts: ModelFacts, registry: Registry, *, portrait: 
     chosen: dict[str, Any] = {"frames": frames}
     for kind, name in (LONG if frames > facts.trained else SHORT).items():
         chosen[kind] = getattr(config, kind) or registry.build(kind, name)
+    if config.motion is None and chosen["motion"].name == "compensated":
+        chosen["motion"] = _motion_for(chosen["positional"], registry)
     chosen["steps"] = config.steps or chosen["sigmas"].default_steps
     chosen["seed"] = secrets.randbelow(2**32) if config.seed is None else config.seed
     chosen["output_fps"] = config.output_fps or config.fps
@@ -56,6 +59,14 @@ def resolve(config: Config, facts: ModelFacts, registry: Registry, *, portrait: 
     chosen["device"] = str(device)
     chosen["dtype"] = str(choose_dtype(config.dtype, device)).removeprefix("torch.")
     return config.model_copy(update=chosen)
+
+
+def _motion_for(positional: PositionalStrategy, registry: Registry) -> Strategy:
+    """Return what makes up for a positional strategy: nothing where nothing is stretched, else its own factor."""
+    if positional.name == "none":
+        return registry.build("motion", "constant")
+    factor = getattr(positional, "factor", None)
+    return registry.build("motion", {"name": "compensated", "factor": factor})
 
 
 def _size(config: Config, facts: ModelFacts, portrait: bool) -> tuple[int, int]:

@@ -58,7 +58,7 @@ def explain(error: ValidationError, known: Iterable[str], prefix: str = "", what
 
 
 def _explain_one(detail: ErrorDetails, known: list[str], prefix: str, what: str) -> str:
-    name = prefix + ".".join(str(part) for part in detail["loc"])
+    name = (prefix + ".".join(str(part) for part in detail["loc"])).rstrip(".")
     if detail["type"] == "extra_forbidden":
         last = str(detail["loc"][-1])
         return f"unknown {what} {name!r}; known: {', '.join(known)}{did_you_mean(last, known)}"

@@ -115,8 +115,11 @@ def _asked(
     if isinstance(model, str):
         options = {**options, "model": model}
     elif model is not None:
-        options = {"device": str(model.device), "dtype": str(model.dtype).removeprefix("torch."), **options}
-        options["model"] = model.facts.name
+        loaded = {"device": str(model.device), "dtype": str(model.dtype).removeprefix("torch.")}
+        for name, value in loaded.items():
+            if options.get(name, value) != value:
+                raise ConfigError(f"{name}={options[name]!r} was asked for, but the model given is in {value!r}")
+        options = options | loaded | {"model": model.facts.name}
     data = {name: getattr(image, name) for name in Config.model_fields} if isinstance(image, Config) else {}
     if isinstance(image, str | Path):
         shipped = str(image) == EXAMPLE and not Path(image).exists()

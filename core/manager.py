@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import importlib
 from importlib.metadata import EntryPoint, entry_points
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import pluggy
 
 from . import hookspecs
+from .errors import PluginError
 from .registry import Registry
+
+if TYPE_CHECKING:
+    import click
 
 GROUP = "longtake"
 BUILTIN = "longtake"
@@ -70,11 +74,29 @@ def _load_entry_point(plugins: Plugins, entry_point: EntryPoint) -> None:
     try:
         plugin = entry_point.load()
         add_plugin(plugins, plugin() if isinstance(plugin, type) else plugin, name)
-    except Exception as error:  # a plugin may raise anything at import
+    except (Exception, SystemExit) as error:  # a plugin may raise anything at import
         plugins.registry.broken[name] = f"{type(error).__name__}: {error}"
     else:
         dist = entry_point.dist
         plugins.registry.packages[name] = f"{dist.name} {dist.version}" if dist else entry_point.value
+
+
+def offer_commands(plugins: Plugins, cli: click.Group) -> None:
+    """Let every plugin add its commands; one that fails, or would replace a command, adds none and is recorded."""
+    manager, registry = plugins
+    for name, plugin in manager.list_name_plugin():
+        others = [other for other in manager.get_plugins() if other is not plugin]
+        offer = manager.subset_hook_caller("longtake_register_commands", remove_plugins=others)
+        before = dict(cli.commands)
+        try:
+            offer(cli=cli)
+            replaced = [command for command, was in before.items() if cli.commands.get(command) is not was]
+            if replaced:
+                raise PluginError(f"the command {replaced[0]!r} exists already")
+        except (Exception, SystemExit) as error:
+            cli.commands.clear()
+            cli.commands.update(before)
+            registry.broken[f"{name} (its commands)"] = f"{type(error).__name__}: {error}"
 
 
 def versions(plugins: Plugins) -> dict[str, str]:

@@ -36,7 +36,7 @@ class Plan:
 
     Attributes:
         span: the whole video, at the shown step.
-        positions_F: where each frame stands on the trained time line; with local windows, only until they start anew.
+        positions_F: where each frame stands on the trained time line; with local windows, each frame of a window.
         trained_K: the angular frequencies that SVD's widest level was trained with.
         frequencies_K: those that take their place.
         temperature: factor on the logits of temporal self-attention.
@@ -111,18 +111,20 @@ def make_plan(config: Config, facts: ModelFacts, *, shown_step: int = 0) -> Plan
     shown = spans[shown_step]
     positional = config.positional if config.positional.active(shown.progress) else PositionalStrategy()
     attention = config.attention if config.attention.active(shown.progress) else AttentionStrategy()
-    frames_F = torch.arange(span.frames, dtype=torch.float32)
+    windows, mask_FF = attention.windows(shown), attention.mask(shown)
+    _check_sight(config.attention, windows, mask_FF, span.frames)
+    # With local windows, positions are asked about a window as if it were the whole video.
+    seen = replace(shown, frames=windows.size) if windows and windows.local_positions else shown
+    frames_F = torch.arange(seen.frames, dtype=torch.float32)
     noise_sources_F = config.noise.sources(span, torch.Generator().manual_seed(config.seed))
     return Plan(
         span=shown,
-        positions_F=_check(config.positional, "positions", positional.positions(frames_F, shown), span.frames),
+        positions_F=_check(config.positional, "positions", positional.positions(frames_F, seen), seen.frames),
         trained_K=trained_K,
-        frequencies_K=_check(
-            config.positional, "frequencies", positional.frequencies(trained_K, shown), len(trained_K)
-        ),
-        temperature=positional.temperature(shown),
-        windows=attention.windows(shown),
-        mask_FF=attention.mask(shown),
+        frequencies_K=_check(config.positional, "frequencies", positional.frequencies(trained_K, seen), len(trained_K)),
+        temperature=positional.temperature(seen),
+        windows=windows,
+        mask_FF=mask_FF,
         noise_sources_F=_check(config.noise, "noise sources", noise_sources_F, span.frames),
         sigmas_S1=sigmas_S1,
         guidance_SF=torch.stack([_guidance(config.guidance, each) for each in spans]),
@@ -144,9 +146,30 @@ def _motion(schedule: MotionSchedule, span: Span, what: str, asked: float) -> Te
 
 def _check(strategy: Strategy, what: str, values: Tensor, length: int) -> Tensor:
     """Return ``values`` if they are as many as they should be and finite, else blame the strategy."""
-    if values.shape != (length,) or not bool(torch.isfinite(values).all()):
-        raise PluginError(
-            f"{strategy.kind} strategy {strategy.name!r} must give {length} finite {what}, "
-            f"got shape {tuple(values.shape)}"
-        )
+    if not isinstance(values, Tensor) or values.shape != (length,):
+        given = f"shape {tuple(values.shape)}" if isinstance(values, Tensor) else type(values).__name__
+        raise PluginError(f"{strategy.kind} strategy {strategy.name!r} must give {length} {what}, got {given}")
+    if not bool(torch.isfinite(values).all()):
+        raise PluginError(f"{strategy.kind} strategy {strategy.name!r} must give finite {what}")
     return values
+
+
+def _check_sight(strategy: Strategy, windows: Windows | None, mask_FF: Tensor | None, frames: int) -> None:
+    """Blame an attention strategy whose windows lose frames or whose mask leaves one without anything to see."""
+    who = f"attention strategy {strategy.name!r}"
+    if mask_FF is not None:
+        if mask_FF.shape != (frames, frames):
+            raise PluginError(f"{who} must give a mask of {frames} x {frames}, got {tuple(mask_FF.shape)}")
+        open_FF = mask_FF if mask_FF.dtype == torch.bool else mask_FF > -torch.inf
+        if not bool(open_FF.any(dim=1).all()):
+            raise PluginError(f"{who} leaves a frame without anything to see")
+    if windows is not None:
+        shape = (len(windows.starts), frames)
+        if windows.weights_WF.shape != shape:
+            raise PluginError(f"{who} must give weights of {shape}, got {tuple(windows.weights_WF.shape)}")
+        inside_WF = torch.zeros(shape, dtype=torch.bool)
+        for inside_F, start in zip(inside_WF, windows.starts, strict=True):
+            inside_F[start : start + windows.size] = True
+        sums_F = (windows.weights_WF * inside_WF).sum(dim=0)
+        if not torch.allclose(sums_F, torch.ones(frames), atol=1e-4):
+            raise PluginError(f"{who} must give windows whose weights sum to 1 in every frame")

@@ -81,12 +81,21 @@ def _choices(config: Config) -> list[str]:
 
 def _frame_table(plan: Plan, step: int) -> Table:
     table = Table(title="frames", title_justify="left")
-    for title in ("frame", "position", "noise of", "windows (weight)", "guidance", "motion bucket", "fps"):
+    local = plan.windows is not None and plan.windows.local_positions
+    for title in (
+        "frame",
+        "in its window" if local else "position",
+        "noise of",
+        "windows (weight)",
+        "guidance",
+        "motion bucket",
+        "fps",
+    ):
         table.add_column(title, justify="right")
     for frame in range(plan.frames):
         table.add_row(
             str(frame),
-            f"{plan.positions_F[frame]:.3f}",
+            f"{plan.positions_F[frame]:.3f}" if frame < len(plan.positions_F) else "",
             str(int(plan.noise_sources_F[frame])),
             _windows_over(plan, frame),
             f"{plan.guidance_SF[step, frame]:.3f}",
@@ -172,9 +181,10 @@ def draw(plan: Plan, config: Config, path: Path) -> None:
 
 
 def _positions(panel: Axes, plan: Plan, step: int) -> None:
-    panel.axhspan(0, plan.span.trained - 1, color="tab:green", alpha=0.12, label="trained positions")
+    panel.axhspan(0, plan.span.trained, color="tab:green", alpha=0.12, label="trained positions")
     panel.plot(plan.positions_F, ".-", markersize=3)
-    panel.set(title="position of each frame", xlabel="frame", ylabel="position")
+    local = plan.windows is not None and plan.windows.local_positions
+    panel.set(title=f"position of each frame{' of a window' if local else ''}", xlabel="frame", ylabel="position")
     panel.legend(loc="upper left", frameon=False)
 
 

@@ -60,11 +60,12 @@ class Registry:
         """
         options = {"name": value} if isinstance(value, str) else dict(value)
         name = options.pop("name", None)
-        if name is None:
-            raise ConfigError(f"{kind} needs a name; known: {', '.join(sorted(self.classes[kind]))}")
+        if not isinstance(name, str):
+            given = "" if name is None else f", got {name!r}"
+            raise ConfigError(f"{kind} needs a name{given}; known: {', '.join(sorted(self.classes[kind]))}")
         cls = self.classes[kind].get(name)
         if cls is None:
-            raise ConfigError(self._unknown(kind, str(name)))
+            raise ConfigError(self._unknown(kind, name))
         try:
             return cls.model_validate(options, context={"registry": self})
         except ValidationError as error:

@@ -71,10 +71,11 @@ class Seams:
         span = self.span(frames)
         positions_F, used_K = strategy.positions(frames_F, span), strategy.frequencies(freqs_K, span)
         for what, given, wanted in (("positions", positions_F, frames_F), ("frequencies", used_K, freqs_K)):
-            if given.shape != wanted.shape or not torch.isfinite(given).all():
+            if not isinstance(given, Tensor) or given.shape != wanted.shape or not torch.isfinite(given).all():
+                got = f"shape {tuple(given.shape)}" if isinstance(given, Tensor) else type(given).__name__
                 raise PluginError(
                     f"positional strategy {strategy.name!r} must give {len(wanted)} finite {what} for {frames} "
-                    f"frames, got shape {tuple(given.shape)}"
+                    f"frames, got {got}"
                 )
         return embed(positions_F, used_K)
 

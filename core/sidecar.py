@@ -101,7 +101,7 @@ def _settings(path: str, options: dict[str, Any]) -> list[str]:
     """Return ``path.option=value`` for every option of a strategy, those of a strategy inside it too."""
     settings = []
     for key, value in options.items():
-        if key == "name" or value is None:
+        if key == "name":
             continue
         if isinstance(value, dict) and "name" in value:
             settings += [f"{path}.{key}={value['name']}", *_settings(f"{path}.{key}", value)]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from ..core.contracts import Positional, PositionalStrategy, Span
@@ -20,9 +21,23 @@ class Dynamic(PositionalStrategy):
 
     name = "dynamic"
     of: Positional = Field(default_factory=Linear, description="The strategy that is given the factor.")
-    alpha: float = Field(default=1.0, ge=1, description="How fast the factor grows with the length: α·T/L - (α - 1).")
+    alpha: float = Field(
+        default=1.0,
+        ge=1,
+        allow_inf_nan=False,
+        description="How fast the factor grows with the length: α·T/L - (α - 1).",
+    )
     first: float = Field(default=1.0, ge=0, le=1, description="Share of the stretch at the first, noisiest step.")
     last: float = Field(default=1.0, ge=0, le=1, description="Share of the stretch at the last step.")
+
+    @model_validator(mode="after")
+    def _no_other_factor(self) -> Self:
+        factor = getattr(self.of, "factor", None)
+        if factor is not None:
+            raise ValueError(
+                f"dynamic gives {self.of.name!r} its factor, so its own must not be set, got factor={factor}"
+            )
+        return self
 
     def positions(self, frames_F: Tensor, span: Span) -> Tensor:
         """Return the wrapped strategy's positions at this factor."""

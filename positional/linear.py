@@ -25,7 +25,10 @@ class Linear(Stretched):
     )
 
     def positions(self, frames_F: Tensor, span: Span) -> Tensor:
-        """Scale by L/T, which ends at L - L/T, or by (L - 1)/(T - 1), which ends at L - 1."""
+        """Scale by L/T, which ends at L - L/T, or by (L - 1)/(T - 1), which ends at L - 1.
+
+        A factor so large that less than one trained frame is left has no ends to align, and scales plainly.
+        """
         reach = span.frames / self.stretch(span)
         if self.align == "ends" and reach > 1:
             return frames_F * ((reach - 1) / (span.frames - 1))

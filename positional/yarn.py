@@ -22,15 +22,22 @@ class Yarn(Stretched):
 
     name = "yarn"
     beta_slow: float = Field(
-        default=1.0, ge=0, description="Frequencies with fewer rotations over the trained length are interpolated."
+        default=1.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="Frequencies with fewer rotations over the trained length are interpolated.",
     )
     beta_fast: float | None = Field(
         default=None,
         gt=0,
+        allow_inf_nan=False,
         description="Frequencies with more rotations stay; by default L/2π, the most that any frequency makes.",
     )
     sharpening: float = Field(
-        default=0.1, ge=0, description="Temporal logits are multiplied by (sharpening · ln stretch + 1)²; 0 = never."
+        default=0.1,
+        ge=0,
+        allow_inf_nan=False,
+        description="Temporal logits are multiplied by (sharpening · ln stretch + 1)²; 0 = never.",
     )
 
     @model_validator(mode="after")

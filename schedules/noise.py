@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from ..core.contracts import NoiseSchedule, Span
+from ..core.errors import ConfigError
 
 
 class Independent(NoiseSchedule):
@@ -50,7 +51,9 @@ class FreeNoise(NoiseSchedule):
     def sources(self, span: Span, generator: torch.Generator) -> Tensor:
         """Return which fresh frame each frame uses, (F,)."""
         window = self.window or span.trained
-        stride = min(self.stride or max(1, window // 4), window)
+        stride = self.stride or max(1, window // 4)
+        if stride > window:
+            raise ConfigError(f"noise.stride must not exceed the window, got stride={stride} with window={window}")
         sources_F = torch.arange(span.frames)
         for start in range(window, span.frames, stride):
             block_S = sources_F[start - window : start - window + stride]

@@ -86,8 +86,9 @@ def test_names_need_a_registry():
         ),
         ({"attention": {"name": "freenoise", "window": 4, "stride": 5}}, "stride=5 with window=4"),
         ({"positional": {"name": "dynamic", "of": "liner"}}, "unknown positional strategy 'liner'"),
-        ({"positional": 3}, "positional should be"),
-        ({"positional": Config()}, "positional should be"),
+        ({"positional": 3}, "positional: should be a name, or a mapping with a name and options, got 3"),
+        ({"positional": Config()}, "positional: should be a name, or a mapping"),
+        ({"positional": {"name": ["linear"]}}, r"positional needs a name, got \['linear'\]; known: dynamic"),
         ({"framez": 3}, "unknown config key 'framez'; .*\ndid you mean 'frames'"),
         ({"frames": 0}, "frames should be greater than or equal to 2, got 0"),
         ({"frames": -3}, "frames should be greater than or equal to 2, got -3"),
@@ -124,6 +125,8 @@ def test_files_of_every_format_mean_the_same(tmp_path, name):
         ("a.json", "{", "is not valid JSON"),
         ("a.toml", "frames 3", "is not valid TOML"),
         ("a.yaml", "- 3", "must hold keys and values, got list"),
+        ("a.json", '{"longtake_version": 3}', "is no record of a run: it holds no config"),
+        ("a.json", '{"longtake_version": 3, "config": 3}', "is no record of a run: it holds no config"),
         ("a.ini", "", "must end in one of .yaml, .yml, .json, .toml"),
     ],
 )
@@ -159,11 +162,12 @@ def test_settings_reach_options_at_any_depth_and_leave_their_source_alone():
         ("positional..x=3", "--set takes KIND.OPTION=VALUE"),
         ("positional.factor=2", "name the strategy first, such as --positional NAME"),
         ("noise.window=[", "cannot read the value '\\['"),
+        ("motion.strength=1", "motion is 3, which has no options"),
     ],
 )
 def test_settings_that_mean_nothing_are_refused(setting, message):
     with pytest.raises(ConfigError, match=message):
-        apply_setting({"noise": "freenoise"}, setting)
+        apply_setting({"noise": "freenoise", "motion": 3}, setting)
 
 
 def test_the_command_line_wins_and_keeps_the_options_of_the_same_strategy_only():
@@ -173,6 +177,21 @@ def test_the_command_line_wins_and_keeps_the_options_of_the_same_strategy_only()
     assert merge(file, {"positional": "yarn"}, [])["positional"] == "yarn"
     assert merge(file, {}, ["positional.strength=0.1"])["positional"]["strength"] == 0.1
     assert file["positional"] == {"name": "ntk", "strength": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("positional", "motion", "factor"),
+    [
+        (None, "compensated", None),
+        ("none", "constant", None),
+        ("yarn", "compensated", None),
+        ({"name": "linear", "factor": 2}, "compensated", 2),
+    ],
+)
+def test_the_default_motion_makes_up_for_what_is_stretched_and_no_more(positional, motion, factor):
+    config = resolve(load_config({"frames": 100, "positional": positional}, REGISTRY), XT, REGISTRY)
+    assert config.motion.name == motion
+    assert getattr(config.motion, "factor", None) == factor
 
 
 def test_sizes_are_chosen_and_rounded_for_the_model(caplog):

@@ -199,6 +199,11 @@ def test_bad_requests_are_refused_in_clear_words(run, options, error, message):
         run(**options)
 
 
+def test_a_loaded_model_in_another_precision_than_asked_for_is_refused(run):
+    with pytest.raises(ConfigError, match="dtype='float16' was asked for, but the model given is in 'float32'"):
+        run(frames=5, dtype="float16")
+
+
 def test_no_image_is_said_so(tiny_model, builtins):
     with pytest.raises(ConfigError, match="no start image is given"):
         generate(Config(frames=5), model=tiny_model, plugins=builtins)

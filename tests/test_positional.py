@@ -129,9 +129,20 @@ def test_dynamic_ntk_has_the_published_base(span, alpha, channels):
     torch.testing.assert_close(scaled, (base**-exponents).float(), rtol=1e-4, atol=0)
 
 
-@given(span=stretched_spans(), fixed=st.floats(1, 9))
-def test_dynamic_overrides_a_fixed_factor(span, fixed):
-    torch.testing.assert_close(positions(Dynamic(of=Linear(factor=fixed)), span), positions(Linear(), span))
+def test_dynamic_refuses_a_strategy_with_a_factor_of_its_own():
+    with pytest.raises(ValidationError, match=r"its own must not be set, got factor=3\.0"):
+        Dynamic(of=Linear(factor=3))
+
+
+@pytest.mark.parametrize("options", [{"beta_slow": math.inf}, {"beta_fast": math.inf}, {"sharpening": math.inf}])
+def test_options_are_finite(options):
+    with pytest.raises(ValidationError, match="finite number"):
+        Yarn(**options)
+
+
+def test_a_range_that_ends_before_it_begins_is_refused():
+    with pytest.raises(ValidationError, match=r"start=0\.8 with stop=0\.2"):
+        Linear(start=0.8, stop=0.2)
 
 
 @given(span=stretched_spans(), first=st.floats(0, 1), last=st.floats(0, 1))

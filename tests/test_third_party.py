@@ -15,8 +15,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 import pytest
+
+from longtake.core.hookspecs import hookimpl
+from longtake.core.manager import add_plugin, offer_commands
 
 PACKAGES = Path(__file__).parent / "packages"
 CLI = "from longtake.core.cli import main; main()"
@@ -181,3 +185,34 @@ def test_no_plugins_leaves_all_of_them_out(longtake, tiny_folder):
     assert refused.returncode == 2
     assert "unknown positional strategy 'pingpong'" in refused.stderr
     assert "did not load" not in refused.stderr
+
+
+class Commands:
+    """A plugin that adds commands as it is told."""
+
+    def __init__(self, offer: Callable[[Any], None]) -> None:
+        self.offer = offer
+
+    @hookimpl
+    def longtake_register_commands(self, cli: Any) -> None:
+        self.offer(cli)
+
+
+def test_commands_that_fail_or_replace_others_are_left_out_and_named(builtins):
+    cli = click.Group(commands={"generate": click.Command("generate")})
+    original = cli.commands["generate"]
+
+    def fail(cli: click.Group) -> None:
+        cli.add_command(click.Command("half"))
+        raise RuntimeError("no")
+
+    add_plugin(builtins, Commands(lambda cli: cli.add_command(click.Command("fine"))), "fine")
+    add_plugin(builtins, Commands(lambda cli: cli.add_command(click.Command("generate"))), "hijack")
+    add_plugin(builtins, Commands(fail), "fails")
+    offer_commands(builtins, cli)
+    assert cli.commands["generate"] is original
+    assert "fine" in cli.commands
+    assert "half" not in cli.commands
+    broken = builtins.registry.broken
+    assert broken["hijack (its commands)"] == "PluginError: the command 'generate' exists already"
+    assert broken["fails (its commands)"] == "RuntimeError: no"

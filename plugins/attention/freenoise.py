@@ -7,6 +7,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from ...core.contracts import AttentionStrategy, Span, Windows
+from ...core.errors import ConfigError
 from ...core.windows import fused_weights, window_starts
 
 
@@ -43,5 +44,7 @@ class FreeNoiseWindows(AttentionStrategy):
         if span.frames <= max(size, span.trained):
             return None
         stride = self.stride or max(1, size // 4)
-        starts = window_starts(span.frames, size, min(stride, size))
+        if stride > size:
+            raise ConfigError(f"attention.stride must not exceed the window, got stride={stride} with window={size}")
+        starts = window_starts(span.frames, size, stride)
         return Windows(size, starts, fused_weights(span.frames, size, starts), self.positions == "local")
