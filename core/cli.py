@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import rich_click as click
+import torch
 import yaml
 from rich.console import Console
 
@@ -162,6 +163,11 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         where = getattr(error, "ctx", None)
         hint = f"\nsee: {where.command_path} --help" if where else ""
         _fail(error.format_message() + hint)
+    except torch.OutOfMemoryError as error:
+        _fail(
+            f"the device is out of memory ({str(error).splitlines()[0]}); try fewer frames, a smaller size, "
+            f"a smaller --decode-chunk, or --dtype float16"
+        )
     except click.Abort:  # how click passes on Ctrl-C
         raise KeyboardInterrupt from None
     sys.exit(0)

@@ -112,6 +112,7 @@ def _asked(
     image: ImageLike | Config | None, model: str | Model | None, options: dict[str, Any], plugins: Plugins
 ) -> tuple[Config, ImageLike]:
     """Return the config asked for, and the image, which need not be a file."""
+    options = {name: _plain(value) for name, value in options.items()}
     if isinstance(model, str):
         options = {**options, "model": model}
     elif model is not None:
@@ -129,6 +130,13 @@ def _asked(
     if picture is None:
         raise ConfigError("no start image is given; name a file, or 'example' for the one that ships with longtake")
     return config, picture
+
+
+def _plain(value: Any) -> Any:
+    """Return torch's dtypes and devices by the names that a config has for them."""
+    if isinstance(value, torch.dtype):
+        return str(value).removeprefix("torch.")
+    return str(value) if isinstance(value, torch.device) else value
 
 
 def _denoise(run: Run, hooks: pluggy.HookRelay, generator: torch.Generator) -> Tensor:

@@ -204,6 +204,11 @@ def test_a_loaded_model_in_another_precision_than_asked_for_is_refused(run):
         run(frames=5, dtype="float16")
 
 
+def test_torchs_own_dtypes_and_devices_are_understood(run):
+    config = run(frames=5, dtype=torch.float32, device=torch.device("cpu")).config
+    assert (config.dtype, config.device) == ("float32", "cpu")
+
+
 def test_no_image_is_said_so(tiny_model, builtins):
     with pytest.raises(ConfigError, match="no start image is given"):
         generate(Config(frames=5), model=tiny_model, plugins=builtins)

@@ -26,6 +26,7 @@ PACKAGES = Path(__file__).parent / "packages"
 CLI = "from longtake.core.cli import main; main()"
 REASONS = {
     "longtake-broken": "ImportError: no module named 'riflex'",
+    "longtake-quits": "SystemExit: I quit",
     "longtake-clash": "PluginError: positional strategy 'linear' is already registered by plugin 'builtin'",
     "longtake-old-method": "PluginError: Still.positions takes (self, frames_F), "
     "but the positional contract calls it with (self, frames_F, span)",

@@ -1,0 +1,5 @@
+"""Leaves Python when it is imported."""
+
+import sys
+
+sys.exit("I quit")
