@@ -32,7 +32,7 @@ class Codec(NamedTuple):
 
 
 CODECS = {
-    # Without its macroblock tree, x264 gives the same pictures every time; with it, builds differ from run to run.
+    # With its macroblock tree, the x264 of PyAV 18.1 gave other pictures from run to run at some sizes.
     ".mp4": Codec(
         "libx264",
         "yuv420p",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ from rich.table import Table
 
 from .config import STRATEGY_KINDS
 from .errors import OutputError
+from .whole import whole_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -170,14 +170,8 @@ def draw(plan: Plan, config: Config, path: Path) -> None:
         paint(panel, plan, step)
     panels[7].axis("off")
     panels[7].text(0, 1, "\n".join(_choices(config)), va="top", family="monospace", size=8, wrap=True)
-    part = path.with_name(f".{path.stem}.part-{os.getpid()}{path.suffix}")
-    try:
+    with whole_file(path) as part:
         figure.savefig(part, dpi=100)
-        part.replace(path)
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror or error}") from None
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _positions(panel: Axes, plan: Plan, step: int) -> None:

@@ -15,8 +15,8 @@ import torch
 import yaml
 
 from .config import STRATEGY_KINDS, Config
-from .errors import OutputError
 from .video import sidecar_path
+from .whole import whole_file
 
 if TYPE_CHECKING:
     from .run import Run
@@ -58,14 +58,8 @@ def device_name(device: torch.device) -> str:
 def write_record(output: Path, data: dict[str, Any]) -> Path:
     """Write a record beside an output, whole or not at all, and return where."""
     path = sidecar_path(output)
-    part = path.with_name(f".{path.name}.part-{os.getpid()}")
-    try:
+    with whole_file(path, f"{path}, the record of {output} (which is written)") as part:
         part.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        part.replace(path)
-    except OSError as error:
-        raise OutputError(f"{output} is written, but not its record {path}: {error.strerror or error}") from None
-    finally:
-        part.unlink(missing_ok=True)
     return path
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ import numpy as np
 
 from .encoders import CODECS, Encoder, encoder_for
 from .errors import OutputError
+from .whole import part_of
 
 ENDINGS = (*CODECS, ".npy")
 
@@ -45,7 +45,7 @@ def check_output(output: Path, *, overwrite: bool) -> None:
         raise OutputError(f"{output} is a folder that holds other things than frames; it is not replaced")
     if output.is_file() and not output.suffix:
         raise OutputError(f"{output} is a file and cannot become a folder of PNGs; give an ending, such as .mp4")
-    probe = _part(output)
+    probe = part_of(output)
     try:
         probe.touch()
         probe.unlink()
@@ -55,11 +55,6 @@ def check_output(output: Path, *, overwrite: bool) -> None:
 
 def _is_frame(file: Path) -> bool:
     return re.fullmatch(r"frame_\d+\.png", file.name) is not None
-
-
-def _part(output: Path) -> Path:
-    """Return the name under which an output grows: hidden, beside it, with the same ending."""
-    return output.with_name(f".{output.stem}.part-{os.getpid()}{output.suffix}")
 
 
 class VideoWriter:
@@ -95,7 +90,7 @@ def open_video(output: Path, *, fps: float, frames: int, enlarge: int = 1) -> It
         OutputError: no space is left, or the system refuses otherwise.
 
     """
-    part = _part(output)
+    part = part_of(output)
     try:
         with _blame(output):
             encoder = encoder_for(output.suffix, part, fps, frames)

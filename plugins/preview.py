@@ -9,7 +9,6 @@ Shape suffixes: F = frames, C = latent channels, Y, X = latent rows, columns, R 
 from __future__ import annotations
 
 import math
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +20,7 @@ from torch import Tensor
 from ..core.conditioning import to_pixels
 from ..core.errors import OutputError
 from ..core.hookspecs import hookimpl
+from ..core.whole import whole_file
 
 if TYPE_CHECKING:
     from ..core.run import Run, Step
@@ -88,11 +88,5 @@ def sheet(frames_FYXR: np.ndarray) -> Image.Image:
 
 def _write(picture: Image.Image, path: Path) -> None:
     """Replace the picture in one go, so that a viewer never sees half of it."""
-    part = path.with_name(f".{path.stem}.part-{os.getpid()}{path.suffix}")
-    try:
+    with whole_file(path, f"preview {path}") as part:
         picture.save(part)
-        part.replace(path)
-    except OSError as error:
-        raise OutputError(f"cannot write preview {path}: {error.strerror or error}") from None
-    finally:
-        part.unlink(missing_ok=True)

@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ...core.whole import whole_file
+
 EMA_DECAY = 0.999
 
 
@@ -154,9 +156,8 @@ def _save(stage: Stage, progress: Progress, folder: Path) -> None:
 
 def save_whole(state: object, path: Path) -> None:
     """Save what torch can save; the file has its name only when it is whole."""
-    unfinished = path.with_name(f"{path.name}.part")
-    torch.save(state, unfinished)
-    unfinished.replace(path)
+    with whole_file(path) as part:
+        torch.save(state, part)
 
 
 def write_log(rows: Sequence[Row], path: Path) -> None:

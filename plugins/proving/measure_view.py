@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from pathlib import Path
 
 import imageio.v3 as iio
@@ -13,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ...core.errors import LongtakeError, OutputError
+from ...core.whole import whole_file
 from .video_measures import Frames, Measure
 
 Measured = dict[str, list[Measure]]
@@ -103,11 +103,8 @@ def draw(measured: Measured, path: Path) -> None:
         panel.set(title=names[index], xlabel="frame")
         panel.set_ylim(bottom=0)
     panels[0].legend(frameon=False)
-    part = path.with_name(f".{path.stem}.part-{os.getpid()}{path.suffix}")
-    try:
-        figure.savefig(part, dpi=100)
-        part.replace(path)
-    except (OSError, ValueError) as error:
-        raise OutputError(f"cannot write {path}: {getattr(error, 'strerror', None) or error}") from None
-    finally:
-        part.unlink(missing_ok=True)
+    with whole_file(path) as part:
+        try:
+            figure.savefig(part, dpi=100)
+        except ValueError as error:  # an ending that cannot be drawn
+            raise OutputError(f"cannot write {path}: {error}") from None

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...core.errors import LongtakeError
+from ...core.whole import whole_file
 from .clips import HELD_OUT_SEED, KINDS, Clip, draw_clip
 from .measures import Score, score
 from .methods import Method
@@ -104,9 +105,8 @@ def _work_out(cell: Cell, folder: Path, model: str) -> None:
         for clip in [table_clip(kind, seed)]
     ]
     data = {"cell": asdict(cell), "outcomes": [asdict(outcome) for outcome in outcomes]}
-    part = folder / f".{cell.file}.part"
-    part.write_text(json.dumps(data), encoding="utf-8")
-    part.replace(folder / cell.file)
+    with whole_file(folder / cell.file) as part:
+        part.write_text(json.dumps(data), encoding="utf-8")
 
 
 def read_cell(cell: Cell, folder: Path) -> list[Outcome]:

@@ -66,7 +66,7 @@ class World(ABC):
 
 @dataclass(frozen=True, slots=True)
 class Wave:
-    """A wave on the torus: whole periods across it, its phase, and its amplitude per colour."""
+    """A wave on a surface that closes on itself: whole periods along its two axes, phase, amplitude per colour."""
 
     periods: tuple[int, int]
     phase: float

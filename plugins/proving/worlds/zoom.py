@@ -11,20 +11,11 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from .canvas import SIDE, Array, Colour, Track, World, draw_colour, grid
+from .canvas import SIDE, Array, Colour, Track, Wave, World, draw_colour, grid
 
 PERIOD = float(np.log(4.0))  # the picture is the same again after a zoom by 4
 KNEE = 2.5  # pixels from the centre below which the rings would be too fine to be seen
 REFERENCE = SIDE / 4  # distance from the centre at which a point moves as far as the world has
-
-
-@dataclass(frozen=True, slots=True)
-class Ring:
-    """One wave: whole periods in the logarithm of the distance and round the centre, phase and amplitude."""
-
-    periods: tuple[int, int]
-    phase: float
-    amplitude: Colour
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +24,14 @@ class Zoom(World):
 
     kind: ClassVar[str] = "zoom"
     colour: Colour
-    rings: tuple[Ring, ...]
+    rings: tuple[Wave, ...]  # their periods: in the logarithm of the distance, and round the centre
     direction: int
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> Self:
         """Draw rings, spokes and spirals."""
         rings = tuple(
-            Ring(periods, float(rng.uniform(0, 2 * np.pi)), draw_colour(rng, -strength, strength))
+            Wave(periods, float(rng.uniform(0, 2 * np.pi)), draw_colour(rng, -strength, strength))
             for periods, strength in (((1, 0), 0.2), ((1, 1), 0.12), ((1, -2), 0.12), ((0, 2), 0.08), ((0, 3), 0.08))
         )
         return cls(draw_colour(rng, 0.35, 0.65), rings, 1 if rng.random() < 0.5 else -1)

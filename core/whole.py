@@ -1,0 +1,37 @@
+"""Files that appear under their final name only when they are whole."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from .errors import OutputError
+
+
+def part_of(path: Path) -> Path:
+    """Return the name under which a file grows: hidden, beside it, with the same ending."""
+    return path.with_name(f".{path.stem}.part-{os.getpid()}{path.suffix}")
+
+
+@contextmanager
+def whole_file(path: Path, what: str | None = None) -> Iterator[Path]:
+    """Give a name to write to; it becomes ``path`` when the block ends well, and is removed when it does not.
+
+    Args:
+        path: the final name; what is there is replaced.
+        what: what it is called when it cannot be written; by default the path.
+
+    Raises:
+        OutputError: the system refuses.
+
+    """
+    part = part_of(path)
+    try:
+        yield part
+        part.replace(path)
+    except OSError as error:
+        raise OutputError(f"cannot write {what or path}: {error.strerror or error}") from None
+    finally:
+        part.unlink(missing_ok=True)
