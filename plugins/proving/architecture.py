@@ -33,8 +33,8 @@ class Architecture:
     latent_size: int = 8
     latent_channels: int = 8
     vae_channels: tuple[int, ...] = (32, 32, 64)
-    unet_channels: tuple[int, int] = (64, 128)
-    heads: tuple[int, int] = (2, 4)
+    unet_channels: tuple[int, int] = (64, 96)
+    heads: tuple[int, int] = (2, 3)
     context_channels: int = 32
     time_channels: int = 32
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 KINDS = tuple(WORLDS)
 REFERENCE_FPS = 7.0
 BUCKETS_PER_PIXEL = 100.0
-BUCKETS = (10.0, 110.0)
+BUCKETS = (10.0, 90.0)
 RATES = (5, 11)  # frames per second, the last one excluded
 HELD_OUT_SEED = 1_000_000  # clips from this seed on are never trained on
 

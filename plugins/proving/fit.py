@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ...core.whole import whole_file
+from .optimize import MuonAndAdamW
 
 EMA_DECAY = 0.999
 
@@ -37,6 +38,7 @@ class Stage:
     loss: Callable[[int], Tensor]
     steps: int
     learning_rate: float
+    matrix_rate: float | None = None  # of Muon; none: AdamW trains everything
     warmup: int = 100
 
 
@@ -44,7 +46,7 @@ class Stage:
 class Progress:
     """Everything a stage needs to go on where it stopped."""
 
-    optimizer: torch.optim.AdamW
+    optimizer: MuonAndAdamW
     average: dict[str, Tensor]
     step: int = 0
     seconds: float = 0.0
@@ -97,14 +99,11 @@ def averaged(model: nn.Module, average: dict[str, Tensor]) -> Iterator[None]:
 
 
 def _one_step(stage: Stage, progress: Progress, trained: dict[str, nn.Parameter]) -> float:
-    rate = stage.learning_rate * _rate(progress.step, stage)
-    for group in progress.optimizer.param_groups:
-        group["lr"] = rate
     loss = stage.loss(progress.step)
     progress.optimizer.zero_grad()
     loss.backward()
     nn.utils.clip_grad_norm_(trained.values(), 1.0)
-    progress.optimizer.step()
+    progress.optimizer.step(_share(progress.step, stage))
     progress.step += 1
     decay = min(EMA_DECAY, progress.step / (progress.step + 9))
     with torch.no_grad():
@@ -113,8 +112,8 @@ def _one_step(stage: Stage, progress: Progress, trained: dict[str, nn.Parameter]
     return loss.item()
 
 
-def _rate(step: int, stage: Stage) -> float:
-    """Rise over the warm-up, then fall along half a cosine to 2 %."""
+def _share(step: int, stage: Stage) -> float:
+    """Return the share of the learning rates: it rises over the warm-up, then falls along half a cosine to 2 %."""
     rise = min(1.0, (step + 1) / stage.warmup)
     return rise * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / stage.steps)))
 
@@ -126,7 +125,7 @@ def _trained_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
 def _resume(stage: Stage, folder: Path) -> Progress:
     trained = _trained_parameters(stage.model)
     progress = Progress(
-        optimizer=torch.optim.AdamW(trained.values(), lr=stage.learning_rate, betas=(0.9, 0.99)),
+        optimizer=MuonAndAdamW(list(trained.values()), stage.learning_rate, stage.matrix_rate),
         average={name: parameter.detach().clone() for name, parameter in trained.items()},
     )
     checkpoint = folder / f"{stage.name}.pt"

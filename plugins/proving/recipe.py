@@ -14,13 +14,13 @@ class Recipe:
     """How much of everything; the defaults, compiled, made the embedded model."""
 
     seed: int = 0
-    clips: int = 12000
-    vae_steps: int = 2400
+    clips: int = 24000
+    vae_steps: int = 1800
     vae_batch: int = 16
-    decoder_steps: int = 800
+    decoder_steps: int = 500
     decoder_batch: int = 2
-    unet_steps: int = 12000
-    unet_batch: int = 8
+    unet_steps: int = 9000
+    unet_batch: int = 16
     compiled: bool = False  # a fifth faster; needs minutes at first, and a C++ compiler
     save_every: float = 240.0  # seconds between checkpoints
 

@@ -79,7 +79,7 @@ def _train_unet(pipeline: StableVideoDiffusionPipeline, clips: Clips, recipe: Re
     unet.set_attn_processor(AttnProcessor())  # in bfloat16 its gradient is several times faster than SDPA's
     call = torch.compile(unet) if recipe.compiled else unet
     loss = partial(unet_loss, call, pipeline.vae, clips, recipe)
-    stage = Stage("unet", unet, loss, recipe.unet_steps, learning_rate=1.2e-3)
+    stage = Stage("unet", unet, loss, recipe.unet_steps, learning_rate=1.2e-3, matrix_rate=1e-2)
     fit(stage, work, recipe.save_every, partial(_sample_sheet, pipeline, work))
     unet.set_attn_processor(AttnProcessor2_0())
 
