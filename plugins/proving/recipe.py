@@ -19,7 +19,7 @@ class Recipe:
     vae_batch: int = 16
     decoder_steps: int = 500
     decoder_batch: int = 2
-    unet_steps: int = 9000
+    unet_steps: int = 6200
     unet_batch: int = 16
     compiled: bool = False  # a fifth faster; needs minutes at first, and a C++ compiler
     save_every: float = 240.0  # seconds between checkpoints
