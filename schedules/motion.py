@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -37,10 +39,10 @@ class Linear(MotionSchedule):
 
 
 class Compensated(MotionSchedule):
-    """Raise the motion bucket with the stretch: stretched positions alone give the same motion in more frames.
+    """Ask for more motion with the stretch: stretched positions alone give the same motion in more frames.
 
-    The bucket is multiplied by stretch^strength and stops at ``limit``, since models know no more motion than they
-    were trained on.
+    The motion bucket is multiplied by stretch^strength and stops at ``limit``, since models know no more motion than
+    they were trained on; or the frame rate that the model is told is divided by it, and stops at 1.
     """
 
     name = "compensated"
@@ -49,9 +51,19 @@ class Compensated(MotionSchedule):
         default=None, ge=1, allow_inf_nan=False, description="Make up for this stretch; by default frames / trained."
     )
     limit: float = Field(default=255.0, gt=0, allow_inf_nan=False, description="The highest motion bucket to ask for.")
+    by: Literal["bucket", "fps"] = Field(
+        default="bucket", description="Whether to raise the one or to lower the other."
+    )
 
     def buckets(self, motion_bucket: float, span: Span) -> Tensor:
         """Return min(limit, motion_bucket · s^strength) for each frame, (F,); never less than was asked for."""
-        stretch = self.factor or span.stretch
-        raised = min(self.limit, motion_bucket * stretch**self.strength)
+        raised = min(self.limit, motion_bucket * self._times(span)) if self.by == "bucket" else 0.0
         return torch.full((span.frames,), max(raised, float(motion_bucket)))
+
+    def rates(self, fps: float, span: Span) -> Tensor:
+        """Return max(1, fps / s^strength) for each frame, (F,); never more than was asked for."""
+        lowered = max(1.0, fps / self._times(span)) if self.by == "fps" else fps
+        return torch.full((span.frames,), min(lowered, float(fps)))
+
+    def _times(self, span: Span) -> float:
+        return float((self.factor or span.stretch) ** self.strength)

@@ -110,6 +110,16 @@ def test_motion_is_raised_with_the_stretch_up_to_its_limit_and_never_lowered(fra
     torch.testing.assert_close(raised, torch.full((frames,), float(expected)))
 
 
+@given(frames=st.integers(2, 300), fps=st.floats(1, 60), strength=st.floats(0, 2))
+def test_more_motion_may_be_asked_for_by_a_lower_frame_rate(frames, fps, strength):
+    span = Span(frames=frames, trained=14)
+    schedule = Compensated(by="fps", strength=strength)
+    expected = min(fps, max(1, fps / span.stretch**strength))
+    torch.testing.assert_close(schedule.rates(fps, span), torch.full((frames,), float(expected)))
+    assert schedule.buckets(100, span).tolist() == [100] * frames
+    assert Compensated(strength=strength).rates(fps, span).tolist() == pytest.approx([fps] * frames)
+
+
 def test_linear_motion_goes_from_what_is_asked_to_the_last():
     span = Span(frames=5, trained=14)
     schedule = LinearMotion(last_bucket=20, last_fps=15)

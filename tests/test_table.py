@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,20 +13,13 @@ from hypothesis import strategies as st
 import longtake
 from longtake.core.errors import LongtakeError
 from longtake.plugins.proving import commands
+from longtake.plugins.proving.cases import FASTEST_BUCKET, SLOWEST_BUCKET, make, table_clip
 from longtake.plugins.proving.clips import KINDS
 from longtake.plugins.proving.measures import score
-from longtake.plugins.proving.methods import LENGTHS, METHODS, PLAIN, choose
-from longtake.plugins.proving.report import bootstrap, difference, markdown
-from longtake.plugins.proving.table import (
-    FASTEST_BUCKET,
-    SLOWEST_BUCKET,
-    Cell,
-    Outcome,
-    generate_case,
-    read_cell,
-    run_cells,
-    table_clip,
-)
+from longtake.plugins.proving.methods import LENGTHS, METHODS, PLAIN, QUESTIONS, STAGES, choose
+from longtake.plugins.proving.report import bootstrap, difference, estimate, markdown, pick
+from longtake.plugins.proving.results import COLUMNS, Row, make_row, read_results, read_row, write_results
+from longtake.plugins.proving.table import Cell, run_cells
 
 REGISTRY = longtake.load_plugins(third_party=False).registry
 
@@ -51,6 +43,16 @@ def test_every_strategy_of_the_mission_stands_in_the_table():
         assert {name for of, name in used if of == kind} == set(REGISTRY.classes[kind])
 
 
+def test_the_final_stage_is_of_known_methods_on_at_least_64_clips():
+    named = [name for names in QUESTIONS.values() for name in names]
+    assert [method.name for method in STAGES["final"].methods] == [
+        method.name for method in METHODS if method.name in named
+    ]
+    assert len(set(named)) == len(named) == len(STAGES["final"].methods)
+    assert STAGES["final"].seeds * len(KINDS) >= 64
+    assert STAGES["screen"].methods == METHODS
+
+
 def test_a_cell_has_another_file_for_whatever_changes_its_numbers():
     cell = Cell(PLAIN, 28, 4, 25)
     others = [
@@ -58,8 +60,10 @@ def test_a_cell_has_another_file_for_whatever_changes_its_numbers():
         replace(cell, seeds=5),
         replace(cell, steps=10),
         replace(cell, method=METHODS[4]),
+        replace(cell, model="another"),
+        replace(cell, weights="trained again"),
     ]
-    assert len({each.file for each in (cell, *others)}) == 5
+    assert len({each.file for each in (cell, *others)}) == 7
     assert cell.file == Cell(PLAIN, 28, 4, 25).file
 
 
@@ -76,38 +80,53 @@ def test_the_rows_beside_the_methods_are_what_they_say(builtins):
     model = longtake.load_model()
     clip = table_clip("comet", 0)
     by_name = {method.name: method for method in METHODS}
-    still = generate_case(Cell(by_name["first frame held still"], 20, 1, 2), clip, 0, model, builtins)
-    truth = generate_case(Cell(by_name["truth through the VAE"], 20, 1, 2), clip, 0, model, builtins)
-    chain = generate_case(Cell(by_name["chained by the last frame"], 20, 1, 2), clip, 0, model, builtins)
-    assert still.shape == truth.shape == chain.shape == (20, 32, 32, 3)
-    assert score(clip, still).frozen == 1
-    assert np.abs(truth - clip.render(20)).mean() < 0.03
-    assert score(clip, truth).error < 1
-    assert np.abs(chain[1:14] - chain[0]).max() > 0.01
+    still, truth, chain, windows, plain = (
+        make(by_name[name], 20, 2, clip, 0, model, builtins)
+        for name in (
+            "first frame held still",
+            "truth through the VAE",
+            "chained by the last frame",
+            "windows, global, stride 4",
+            "plain",
+        )
+    )
+    for each in (still, truth, chain, windows, plain):
+        assert each.video_FHW3.shape == (20, 32, 32, 3)
+    assert score(clip, still.video_FHW3).frozen == 1
+    assert np.abs(truth.video_FHW3 - clip.render(20)).mean() < 0.03
+    assert score(clip, truth.video_FHW3).error < 1
+    assert np.abs(chain.video_FHW3[1:14] - chain.video_FHW3[0]).max() > 0.01
+    assert (chain.borders, windows.borders) == ((13,), (4, 6))
+    assert still.borders == truth.borders == plain.borders == ()
 
 
 def test_a_table_goes_on_from_its_finished_cells(tmp_path):
     cells = [Cell(PLAIN, 5, 1, 1), Cell(METHODS[1], 5, 1, 1)]
     told: list[str] = []
-    run_cells(cells[1:], tmp_path, "embedded", 1, lambda cell: told.append(cell.method.name))
+    run_cells(cells[1:], tmp_path, 1, lambda cell: told.append(cell.method.name))
     before = (tmp_path / cells[1].file).read_bytes()
-    run_cells(cells, tmp_path, "embedded", 1, lambda cell: told.append(cell.method.name))
+    run_cells(cells, tmp_path, 1, lambda cell: told.append(cell.method.name))
     assert told == ["first frame held still", "first frame held still", "plain"]
     assert (tmp_path / cells[1].file).read_bytes() == before
-    outcomes = read_cell(cells[0], tmp_path)
-    assert [(outcome.kind, outcome.seed) for outcome in outcomes] == [(kind, 0) for kind in KINDS]
-    stored = json.loads((tmp_path / cells[0].file).read_text())
-    assert stored["cell"] == json.loads(json.dumps(asdict(cells[0])))
+    row = read_row(tmp_path / cells[0].file)
+    assert (row.method, row.frames, row.steps) == ("plain", 5, 1)
+    assert (row.kinds, row.seeds) == (list(KINDS), [0] * len(KINDS))
+    assert set(row.columns) == set(COLUMNS)
+    assert {kind: len(curve) for kind, curve in row.curves.items()} == dict.fromkeys(KINDS, 5)
     assert {path.suffix for path in tmp_path.iterdir()} == {".json"}
 
 
-def test_the_command_writes_a_page_and_names_what_it_does_not_know(tmp_path):
+def test_the_command_writes_a_page_and_results_and_names_what_it_does_not_know(tmp_path):
     asked = ["run", "--out", str(tmp_path), "--frames", "5", "--seeds", "1", "--steps", "1"]
     done = CliRunner().invoke(commands.prove, [*asked, "--method", "linear"])
     assert done.exit_code == 0, done.output
     page = (tmp_path / "table.md").read_text()
-    assert "## 5 frames, 5 clips" in page
+    assert "## 5 frames" in page
     assert page.count("| linear |") == page.count("| plain |") == 1
+    rows, about = read_results(tmp_path / "results.json")
+    assert [row.method for row in rows] == ["plain", "linear"]
+    assert about["model"] == "embedded"
+    assert len(about["weights"]) == 16
     with pytest.raises(LongtakeError, match="unknown method 'lineer'; known: .*\ndid you mean 'linear'"):
         raise CliRunner().invoke(commands.prove, [*asked, "--method", "lineer"]).exception
 
@@ -117,9 +136,13 @@ def test_methods_are_chosen_with_their_baseline():
     assert LENGTHS == (14, 28, 56, 112)
 
 
-def test_a_cell_that_is_not_finished_is_said_so(tmp_path):
-    with pytest.raises(LongtakeError, match="cannot be read: .* run the table again"):
-        read_cell(Cell(PLAIN, 28, 1, 2), tmp_path)
+def test_what_is_no_cell_and_what_are_no_results_is_said(tmp_path):
+    (tmp_path / "broken.json").write_text("{")
+    for path in (tmp_path / "missing.json", tmp_path / "broken.json"):
+        with pytest.raises(LongtakeError, match=f"{path.name} cannot be read: .* run the table again"):
+            read_row(path)
+        with pytest.raises(LongtakeError, match=f"{path.name} holds no results of a table"):
+            read_results(path)
 
 
 @given(values=st.lists(st.floats(-100, 100), min_size=1, max_size=40))
@@ -138,25 +161,49 @@ def test_intervals_hold_the_true_mean_about_as_often_as_they_say():
     assert 0.88 < np.mean([each.low <= 3 <= each.high for each in held]) <= 1
 
 
-def outcomes_of(method_speed: float) -> list[Outcome]:
-    cases = [(kind, seed, table_clip(kind, seed)) for kind in KINDS for seed in range(2)]
-    return [
-        Outcome(kind, seed, score(clip, clip.world.render(method_speed * clip.distances(12))))
-        for kind, seed, clip in cases
+def row_of(method: str, speed: float, seeds: int = 2) -> Row:
+    cases = [
+        (kind, seed, clip, score(clip, clip.world.render(speed * clip.distances(12))))
+        for seed in range(seeds)
+        for kind in KINDS
+        for clip in [table_clip(kind, seed)]
     ]
+    return make_row(method, 12, 1, cases)
 
 
 def test_differences_are_paired_and_the_page_shows_them():
-    fast, slow = outcomes_of(1.0), outcomes_of(0.5)
+    fast, slow = row_of("fast", 1.0), row_of("plain", 0.5)
     gained = difference(fast, slow, "speed")
     assert gained.mean == pytest.approx(0.5, abs=0.05)
     assert gained.high - gained.low < 0.1
     assert difference(fast, slow, "speed", "zoom").mean == pytest.approx(0.5, abs=0.02)
-    page = markdown({"plain": slow, "fast": fast}, ["speed", "valid"])
-    assert page.splitlines()[0] == "| method | speed | valid | speed − plain |"
+    page = markdown([slow, fast], ["speed", "seam"])
+    assert page.splitlines()[0] == "| method | speed | seam | speed − plain |"
     assert page.splitlines()[3].startswith("| fast | 1.0")
-    with pytest.raises(ValueError, match="the same clips, got 10 and 4"):
-        difference(fast, slow[:4], "speed")
+    assert page.splitlines()[3].split(" | ")[2] == "–"
+
+
+def test_clips_that_both_have_are_compared():
+    fast, slow = row_of("fast", 1.0, seeds=1), row_of("plain", 0.5)
+    both = difference(fast, slow, "speed")
+    assert both == difference(fast, row_of("plain", 0.5, seeds=1), "speed")
+    with pytest.raises(ValueError, match="paired rows need clips in common"):
+        difference(fast, slow, "seam")
+    assert pick([slow, row_of("plain", 0.5, seeds=1), fast], 12) == {"plain": slow, "fast": fast}
+
+
+def test_what_means_nothing_in_a_world_is_left_out_of_the_mean():
+    row = row_of("plain", 0.5)
+    assert estimate(row, "background", "zoom") is None
+    assert estimate(row, "background") == estimate(row, "background")
+    assert [value is None for value in row.columns["background"]] == [kind in ("pan", "zoom") for kind in row.kinds]
+
+
+def test_results_are_read_as_they_were_written(tmp_path):
+    rows = [row_of("plain", 0.5), row_of("fast", 1.0)]
+    write_results(rows, {"python": "3"}, tmp_path / "results.json")
+    assert read_results(tmp_path / "results.json") == (rows, {"python": "3"})
+    np.testing.assert_allclose(rows[1].curves["comet"], range(12), atol=0.6)
 
 
 def test_no_values_have_no_mean():

@@ -120,9 +120,13 @@ class TestMeasures:
         assert found.error < 0.5
         assert found.quarters == pytest.approx((1, 1, 1, 1), abs=0.1)
         assert (found.persistence, found.retreat, found.frozen) == (1, 0, 0)
-        assert found.seam < 2.5
-        assert found.colours < 0.01
-        assert found.sharpness == pytest.approx(1, abs=0.03)
+        assert found.repetition == 0
+        assert found.jump < 2.5
+        assert found.seam is None
+        assert found.identity < 0.05
+        assert (found.background is None) == (clip.world.kind in ("pan", "zoom"))
+        assert found.background is None or found.background < 0.01
+        assert found.sharpness == pytest.approx((1, 1, 1, 1), abs=0.05)
 
     def test_half_the_speed_is_valid_only_at_its_own(self, clip):
         found = score(clip, shown(clip, clip.distances(FRAMES) / 2))
@@ -143,6 +147,7 @@ class TestMeasures:
         there = clip.distances(FRAMES)
         found = score(clip, shown(clip, np.minimum(there, there[-1] - there)))
         assert found.retreat > 0.9
+        assert found.repetition == pytest.approx(0.45, abs=0.1)
         assert found.quarters[0] > 0.8
         assert found.quarters[3] < -0.8
         assert not found.valid_slowed
@@ -157,9 +162,19 @@ class TestMeasures:
     def test_a_jump_at_a_border_is_a_seam(self, clip):
         there = clip.distances(FRAMES)
         there[FRAMES // 2 :] += 4
-        found = score(clip, shown(clip, there))
-        assert found.seam > 4
-        assert found.seam > 2 * score(clip, clip.render(FRAMES)).seam
+        found = score(clip, shown(clip, there), borders=[FRAMES // 2])
+        assert found.jump > 4
+        assert found.jump > 2 * score(clip, clip.render(FRAMES)).jump
+        assert found.seam == pytest.approx(found.jump)
+        assert score(clip, shown(clip, there), borders=[5, 20]).seam < 2.5
+        assert score(clip, clip.render(FRAMES), borders=[FRAMES // 2]).seam < 2.5
+
+    def test_a_loop_is_repetition(self, clip):
+        there = clip.distances(FRAMES)
+        found = score(clip, shown(clip, there[np.arange(FRAMES) % 10]))
+        assert found.repetition > 0.4
+        assert not found.valid
+        assert not found.valid_slowed
 
     def test_trembling_is_jerk(self, clip):
         there = clip.distances(FRAMES) + 0.7 * (-1.0) ** np.arange(FRAMES)
@@ -174,14 +189,15 @@ class TestMeasures:
     def test_drifting_colours_are_seen(self, clip):
         video = clip.render(FRAMES) + np.linspace(0, 0.3, FRAMES)[:, None, None, None] * np.array([1, 0.2, -1])
         found = score(clip, video.clip(0, 1))
-        assert found.colours > 0.1
-        assert not found.valid
+        assert found.identity > 0.1
+        assert found.background is None or found.background > 0.1
+        assert not found.valid_slowed
 
     def test_blur_is_less_sharpness(self, clip):
         video = clip.render(FRAMES)
         for axis in (1, 2, 1, 2):
             video = (np.roll(video, 1, axis) + video + np.roll(video, -1, axis)) / 3
-        assert score(clip, video).sharpness < 0.9
+        assert max(score(clip, video).sharpness) < 0.9
 
     def test_fading_away_is_no_persistence(self, clip):
         video = clip.render(FRAMES)
@@ -190,6 +206,18 @@ class TestMeasures:
         found = score(clip, video)
         assert found.persistence <= 0.6
         assert not found.valid
+
+
+@pytest.mark.parametrize("kind", ["comet", "orbit", "two"])
+def test_drift_of_what_moves_and_of_what_lies_behind_are_told_apart(kind):
+    clip = draw_clip(3, kind, motion_bucket=60, fps=7)
+    cover = clip.world.things(clip.distances(FRAMES))[..., None]
+    truth = clip.render(FRAMES)
+    things = score(clip, truth * (1 - 0.3 * cover))
+    behind = score(clip, truth * (1 - 0.3 * (1 - cover)))
+    assert things.identity > 3 * things.background
+    assert behind.background > 0.05
+    assert behind.background > 3 * things.background
 
 
 def test_two_swapped_comets_are_an_error():

@@ -79,5 +79,5 @@ def _summary(guidance: float, kind: str, cases: Sequence[Case]) -> str:
     return (
         f"| {guidance:g} | {kind} | {sum(each.valid for each in scores)} of {len(scores)} "
         f"| {speeds.mean():.2f} ± {speeds.std():.2f} | {np.mean([each.error for each in scores]):.2f} "
-        f"| {np.mean([each.colours for each in scores]):.3f} |"
+        f"| {np.mean([each.identity for each in scores]):.3f} |"
     )

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from click import Group
 
 USUAL = Recipe()
+STEPS = 15  # of denoising in the table; the small model gains nothing by more
 
 
 @click.group()
@@ -48,31 +49,26 @@ def train(out: Path, work: Path, threads: int, **options: Any) -> None:
 @prove.command("run")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for finished cells and the table.")
 @click.option("--model", default="embedded", show_default=True, help="The small model, or another of its worlds.")
-@click.option("--frames", type=int, multiple=True, help="Lengths; may be given several times.  [default: 14 28 56 112]")
-@click.option("--method", "names", multiple=True, help="Only these methods, by name.  [default: all]")
 @click.option(
-    "--seeds", default=2, show_default=True, type=click.IntRange(min=1), help="Clips of each world in a cell."
+    "--stage",
+    type=click.Choice(["screen", "final", "all"]),
+    default="all",
+    show_default=True,
+    help="Everything on few clips, what the questions rest on on many, or both.",
 )
-@click.option("--steps", default=25, show_default=True, type=click.IntRange(min=1), help="Denoising steps.")
+@click.option("--frames", type=int, multiple=True, help="Lengths; may be given several times.  [default: 14 28 56 112]")
+@click.option("--method", "names", multiple=True, help="Only these methods, by name.  [default: those of the stage]")
+@click.option("--seeds", type=click.IntRange(min=1), help="Clips of each world in a cell.  [default: 2, then 13]")
+@click.option("--steps", default=STEPS, show_default=True, type=click.IntRange(min=1), help="Denoising steps.")
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(min=1), help="Cells at a time.")
-def run(
-    out: Path, model: str, frames: tuple[int, ...], names: tuple[str, ...], seeds: int, steps: int, workers: int
-) -> None:
+def run(out: Path, workers: int, **asked: Any) -> None:
     """Compare methods on the worlds; may be killed at any time and goes on from the cells that are finished."""
-    from .methods import LENGTHS, METHODS, choose
-    from .report import write_report
-    from .table import Cell, run_cells
+    from .run import run_table
 
-    methods = choose(names) if names else METHODS
-    cells = [Cell(method, length, seeds, steps) for length in frames or LENGTHS for method in methods]
-    done: list[Cell] = []
+    def finished(done: int, cells: int, what: str) -> None:
+        click.echo(f"{done} of {cells}: {what}", err=True)
 
-    def finished(cell: Cell) -> None:
-        done.append(cell)
-        click.echo(f"{len(done)} of {len(cells)}: {cell.method.name}, {cell.frames} frames", err=True)
-
-    run_cells(cells, out, model, workers, finished)
-    click.echo(write_report(cells, out))
+    click.echo(run_table(out, workers, finished, **asked))
 
 
 @click.command()

@@ -9,6 +9,7 @@ Shape suffixes: F = frames, S = steps between frames, N = things that move, D = 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,8 +24,11 @@ PRESENT = (0.5, 1.8)  # how much of a thing there is, against the truth
 VISIBLE = 0.8  # of a thing in the truth itself; less is hidden by another
 SPEED_RANGE = (0.75, 1.33)  # realised over asked speed
 SLOWEST_VALID = 0.15  # of the asked speed: slower is standing still
-COLOURS_KEPT = 0.10  # mean error of the colours in [0, 1] in the last quarter
+COLOURS_KEPT = 0.15  # mean error of the colours in [0, 1] in the last quarter
+BACK = 1.0  # pixels behind the farthest place so far, from which on a frame is a repetition
 REACH, GRAIN = 8.0, 0.05  # how far from the frame before a frame's distance is looked for, in pixels, and how finely
+
+Quarters = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +43,15 @@ class Score:
         quarters: motion in each quarter of the video over what was asked for; 1 is right.
         jerk: root mean square of the third difference of the path, in pixels per frame cubed.
         retreat: share of the way that is gone back at the end.
+        repetition: share of frames more than a pixel behind the farthest so far: they show again what was there.
         frozen: share of steps with less than a quarter of the video's own speed, or of a tenth of the asked one.
-        seam: largest step of the path over the median step.
-        colours: mean error of the pixels of the last quarter against the truth where the video itself is, in [0, 1].
-        sharpness: gradients of the last quarter over those of the truth; 1 is right.
+        jump: largest step of the path over the median step.
+        seam: mean step at the borders of windows or chunks over the median step; None without borders.
+        identity: mean error of the colours of what moves in the last quarter, in [0, 1], against the truth where the
+            video itself is.
+        background: the same where nothing moves; None in worlds where everything does.
+        sharpness: gradients in each quarter over those of the truth; 1 is right, less is blurred.
+        path: how far the world has moved in each frame, in pixels.
         valid: everything there, within 2 pixels at the right speed, colours kept.
         valid_slowed: the same at the video's own speed, if that is a speed.
 
@@ -52,19 +61,28 @@ class Score:
     error: float
     scaled_error: float
     speed: float
-    quarters: tuple[float, float, float, float]
+    quarters: Quarters
     jerk: float
     retreat: float
+    repetition: float
     frozen: float
-    seam: float
-    colours: float
-    sharpness: float
+    jump: float
+    seam: float | None
+    identity: float
+    background: float | None
+    sharpness: Quarters
+    path: tuple[float, ...]
     valid: bool
     valid_slowed: bool
 
 
-def score(clip: Clip, video_FHW3: Array) -> Score:
-    """Measure a video of at least five frames, (F, H, W, 3) in [0, 1], that should show ``clip``.
+def score(clip: Clip, video_FHW3: Array, borders: Sequence[int] = ()) -> Score:
+    """Measure a video that should show ``clip``.
+
+    Args:
+        clip: with the truth.
+        video_FHW3: at least five frames, in [0, 1].
+        borders: the frames with which windows or chunks begin.
 
     Raises:
         ValueError: it has fewer frames.
@@ -82,9 +100,10 @@ def score(clip: Clip, video_FHW3: Array) -> Score:
     scaled_F = _errors(clip.world, scale * asked_F, track.path_FN2, seen_FN)
     there_FN = (track.presence_FN > PRESENT[0]) & (track.presence_FN < PRESENT[1])
     present_F = (there_FN | ~seen_FN).all(axis=1)
-    colours = _colours(clip.world, moved_F, video_FHW3)
-    sound = bool(present_F.all()) and colours < COLOURS_KEPT
+    identity, background = _drifts(clip.world, moved_F, video_FHW3)
+    sound = bool(present_F.all()) and max(identity, background or 0.0) < COLOURS_KEPT
     steps_S = np.diff(moved_F)
+    usual = max(float(np.median(np.abs(steps_S))), 1e-3)
     return Score(
         persistence=float(present_F.mean()),
         error=float(errors_F.mean()),
@@ -93,10 +112,14 @@ def score(clip: Clip, video_FHW3: Array) -> Score:
         quarters=_quarters(steps_S, clip.speed),
         jerk=float(np.sqrt((np.diff(track.path_FN2, n=3, axis=0) ** 2).sum(-1).mean())),
         retreat=_retreat(moved_F),
+        repetition=float((moved_F < np.maximum.accumulate(moved_F) - BACK).mean()),
         frozen=float((np.abs(steps_S) < 0.25 * max(abs(scale), 0.1) * clip.speed).mean()),
-        seam=float(np.abs(steps_S).max() / max(float(np.median(np.abs(steps_S))), 1e-3)),
-        colours=colours,
+        jump=float(np.abs(steps_S).max()) / usual,
+        seam=float(np.abs(steps_S[[border - 1 for border in borders]]).mean()) / usual if borders else None,
+        identity=identity,
+        background=background,
         sharpness=_sharpness(clip.world, moved_F, video_FHW3),
+        path=tuple(moved_F.tolist()),
         valid=sound and bool(errors_F.max() < NEAR) and SPEED_RANGE[0] < scale < SPEED_RANGE[1],
         valid_slowed=sound and bool(scaled_F.max() < NEAR) and scale > SLOWEST_VALID,
     )
@@ -126,7 +149,7 @@ def _errors(world: World, distances_F: Array, path_FN2: Array, seen_FN: NDArray[
     return errors_F
 
 
-def _quarters(steps_S: Array, speed: float) -> tuple[float, float, float, float]:
+def _quarters(steps_S: Array, speed: float) -> Quarters:
     first, second, third, fourth = (float(part.mean() / speed) for part in np.array_split(steps_S, 4))
     return first, second, third, fourth
 
@@ -136,16 +159,23 @@ def _retreat(moved_F: Array) -> float:
     return float(1 - np.abs(moved_F[-1]) / farthest) if farthest > 0 else 0.0
 
 
-def _colours(world: World, moved_F: Array, video_FHW3: Array) -> float:
-    late = slice(-max(1, len(moved_F) // 4), None)
-    truth_FHW3 = world.render(moved_F[late], video_FHW3.shape[1])
-    return float(np.abs(truth_FHW3 - video_FHW3[late]).mean())
+def _drifts(world: World, moved_F: Array, video_FHW3: Array) -> tuple[float, float | None]:
+    """Return the errors of the colours in the last quarter: of what moves, and of what lies behind it."""
+    late, size = slice(-max(1, len(moved_F) // 4), None), video_FHW3.shape[1]
+    away_FHW = np.abs(world.render(moved_F[late], size) - video_FHW3[late]).mean(axis=-1)
+    things_FHW = world.things(moved_F[late], size)
+    if things_FHW is None:
+        return float(away_FHW.mean()), None
+    return float(np.average(away_FHW, weights=things_FHW)), float(np.average(away_FHW, weights=1 - things_FHW))
 
 
-def _sharpness(world: World, moved_F: Array, video_FHW3: Array) -> float:
-    late = slice(-max(1, len(moved_F) // 4), None)
-    truth_FHW3 = world.render(moved_F[late], video_FHW3.shape[1])
-    return _gradients(video_FHW3[late]) / max(_gradients(truth_FHW3), 1e-9)
+def _sharpness(world: World, moved_F: Array, video_FHW3: Array) -> Quarters:
+    truth_FHW3 = world.render(moved_F, video_FHW3.shape[1])
+    quarters = (np.array_split(frames_FHW3, 4) for frames_FHW3 in (video_FHW3, truth_FHW3))
+    first, second, third, fourth = (
+        _gradients(made) / max(_gradients(true), 1e-9) for made, true in zip(*quarters, strict=True)
+    )
+    return first, second, third, fourth
 
 
 def _gradients(video_FHW3: Array) -> float:

@@ -42,13 +42,14 @@ def _with(name: str, **options: Any) -> Method:
     return Method(name, STOCK | options)
 
 
+YARN_HIGH = {"name": "yarn", "beta_slow": 0.5, "beta_fast": 2}  # interpolates more of the frequencies than the default
 POSITIONS = (
     _with("linear", positional="linear"),
     _with("linear, ends", positional={"name": "linear", "align": "ends"}),
     _with("ntk", positional="ntk"),
     _with("yarn", positional="yarn"),
     _with("yarn without temperature", positional={"name": "yarn", "sharpening": 0}),
-    _with("yarn 0.5 / 2", positional={"name": "yarn", "beta_slow": 0.5, "beta_fast": 2}),
+    _with("yarn 0.5 / 2", positional=YARN_HIGH),
     _with("yarn 0.25 / 1", positional={"name": "yarn", "beta_slow": 0.25, "beta_fast": 1}),
     _with("yarn 0.1 / 0.5", positional={"name": "yarn", "beta_slow": 0.1, "beta_fast": 0.5}),
     _with("linear + temperature", positional={"name": "yarn", "beta_slow": 99, "beta_fast": 100}),
@@ -60,8 +61,12 @@ MOTIONS = (
     _with("linear + motion", positional="linear", motion="compensated"),
     _with("linear + motion^0.5", positional="linear", motion={"name": "compensated", "strength": 0.5}),
     _with("linear + motion^1.5", positional="linear", motion={"name": "compensated", "strength": 1.5}),
+    _with("linear + fps", positional="linear", motion={"name": "compensated", "by": "fps"}),
     _with("plain + motion", motion="compensated"),
     _with("yarn + motion", positional="yarn", motion="compensated"),
+    _with("yarn 0.5 / 2 + motion", positional=YARN_HIGH, motion="compensated"),
+    _with("linear, half the steps + motion", positional={"name": "linear", "stop": 0.5}, motion="compensated"),
+    _with("ntk + motion", positional="ntk", motion="compensated"),
 )
 WINDOWS = (
     *(
@@ -76,6 +81,7 @@ WINDOWS = (
     _with("strided", attention="strided"),
     _with("strided, linear", attention="strided", positional="linear"),
     _with("windows, global, linear + motion", attention="freenoise", positional="linear", motion="compensated"),
+    _with("strided, linear + motion", attention="strided", positional="linear", motion="compensated"),
 )
 NOISES = (
     _with("noise freenoise", noise="freenoise"),
@@ -108,6 +114,43 @@ SENSITIVITIES = (
 )
 METHODS = (*REFERENCES, *POSITIONS, *MOTIONS, *WINDOWS, *NOISES, *SENSITIVITIES)
 
+# The methods on which the questions of the page and the defaults rest: they get more clips.
+QUESTIONS: dict[str, tuple[str, ...]] = {
+    "references": ("truth through the VAE", "first frame held still", "plain", "chained by the last frame"),
+    "positions": (
+        "linear",
+        "yarn",
+        "yarn without temperature",
+        "yarn 0.5 / 2",
+        "yarn 0.25 / 1",
+        "linear + temperature",
+    ),
+    "motion": ("linear + motion", "linear + fps", "plain + motion", "linear + motion^0.5", "yarn 0.5 / 2 + motion"),
+    "windows": (
+        "windows, global, stride 4",
+        "windows, local, stride 2",
+        "windows, local, stride 4",
+        "windows, local, stride 7",
+        "windows, global, stride 4, linear",
+        "windows, global, linear + motion",
+    ),
+    "noise": ("noise freenoise", "noise repeat", "FreeNoise, local", "FreeNoise, linear + motion"),
+    "sensitivity": (
+        "linear, 0.5 of the stretch",
+        "linear, half as much again",
+        "linear + motion, guidance to 2",
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A part of the table: which methods, at which lengths, on how many clips of each world."""
+
+    methods: tuple[Method, ...]
+    lengths: tuple[int, ...]
+    seeds: int
+
 
 def choose(names: Sequence[str]) -> list[Method]:
     """Return the methods of these names, in the order of the table, with the baseline that all are compared with.
@@ -121,3 +164,9 @@ def choose(names: Sequence[str]) -> list[Method]:
         if name not in known:
             raise LongtakeError(f"unknown method {name!r}; known: {', '.join(known)}{did_you_mean(name, known)}")
     return [method for method in METHODS if method.name in names or method is PLAIN]
+
+
+STAGES = {
+    "screen": Stage(METHODS, LENGTHS, seeds=2),
+    "final": Stage(tuple(choose([name for names in QUESTIONS.values() for name in names])), LENGTHS, seeds=13),
+}

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from .measures import Score
-from .table import Cell, Outcome, read_cell
+from .results import Row
 from .worlds.canvas import Array
 
 RESAMPLES = 2000
@@ -44,67 +42,54 @@ def bootstrap(values_C: Sequence[float] | Array, seed: int = 0) -> Estimate:
     return Estimate(float(sample_C.mean()), float(np.quantile(means_R, tail)), float(np.quantile(means_R, 1 - tail)))
 
 
-Quantity = Callable[[Score], float]
-
-# Title of the column → what is taken from a score; those beside "valid" are of the two kinds of target, kept apart.
-COLUMNS: dict[str, Quantity] = {
-    "valid": lambda score: float(score.valid),
-    "error": lambda score: score.error,
-    "speed": lambda score: score.speed,
-    "valid at own speed": lambda score: float(score.valid_slowed),
-    "error at own speed": lambda score: score.scaled_error,
-    "last quarter": lambda score: score.quarters[3],
-    "retreat": lambda score: score.retreat,
-    "frozen": lambda score: score.frozen,
-    "seam": lambda score: score.seam,
-    "jerk": lambda score: score.jerk,
-    "colours": lambda score: score.colours,
-    "sharpness": lambda score: score.sharpness,
-    "there": lambda score: score.persistence,
-}
+def estimate(row: Row, column: str, kind: str | None = None) -> Estimate | None:
+    """Return a column's mean over the clips, of one world or of all; None where it means nothing for any of them."""
+    values = [value for of, value in zip(row.kinds, row.columns[column], strict=True) if kind in (None, of)]
+    known = [value for value in values if value is not None]
+    return bootstrap(known) if known else None
 
 
-def summary(outcomes: Sequence[Outcome], kind: str | None = None) -> dict[str, Estimate]:
-    """Return each column's mean over the clips, of one world or of all."""
-    scores = [outcome.score for outcome in outcomes if kind in (None, outcome.kind)]
-    return {title: bootstrap([quantity(score) for score in scores]) for title, quantity in COLUMNS.items()}
-
-
-def difference(one: Sequence[Outcome], other: Sequence[Outcome], column: str, kind: str | None = None) -> Estimate:
+def difference(one: Row, other: Row, column: str, kind: str | None = None) -> Estimate:
     """Return how much more ``one`` has of a column than ``other``, clip by clip.
 
+    Where one row has more clips than the other, those that both have are compared.
+
     Raises:
-        ValueError: the two are not of the same clips.
+        ValueError: the two have no clip in common.
 
     """
-    quantity = COLUMNS[column]
-    first, second = ({(each.kind, each.seed): quantity(each.score) for each in cases} for cases in (one, other))
-    if first.keys() != second.keys():
-        raise ValueError(f"paired cells need the same clips, got {len(first)} and {len(second)}")
-    return bootstrap([first[case] - second[case] for case in sorted(first) if kind in (None, case[0])])
+    first, second = _by_case(one, column), _by_case(other, column)
+    shared = [case for case in first if case in second and kind in (None, case[0])]
+    pairs = [(first[case], second[case]) for case in shared]
+    differences = [mine - theirs for mine, theirs in pairs if mine is not None and theirs is not None]
+    if not differences:
+        raise ValueError("paired rows need clips in common")
+    return bootstrap(differences)
 
 
-def markdown(rows: Mapping[str, Sequence[Outcome]], columns: Sequence[str], baseline: str = "plain") -> str:
-    """Return a table with a line for each method, last the paired difference of the first column to ``baseline``."""
-    titles = ["method", *columns, f"{columns[0]} − {baseline}"]
+def _by_case(row: Row, column: str) -> dict[tuple[str, int], float | None]:
+    return dict(zip(zip(row.kinds, row.seeds, strict=True), row.columns[column], strict=True))
+
+
+def markdown(
+    rows: Sequence[Row], columns: Sequence[str], baseline: str | None = "plain", kind: str | None = None
+) -> str:
+    """Return a table with a line for each row, last the paired difference of the first column to ``baseline``."""
+    against = next((row for row in rows if row.method == baseline), None)
+    titles = ["method", *columns, *([f"{columns[0]} − {baseline}"] if against else [])]
     lines = ["| " + " | ".join(titles) + " |", "|" + "---|" * len(titles)]
-    for name, outcomes in rows.items():
-        found = summary(outcomes)
-        gained = str(difference(outcomes, rows[baseline], columns[0])) if name != baseline else ""
-        lines.append("| " + " | ".join([name, *(str(found[column]) for column in columns), gained]) + " |")
+    for row in rows:
+        cells = [row.method, *(str(estimate(row, column, kind) or "–") for column in columns)]
+        if against:
+            cells.append("" if row is against else str(difference(row, against, columns[0], kind)))
+        lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
-SHOWN = ("valid", "error", "speed", "valid at own speed", "error at own speed", "last quarter", "retreat", "colours")
-
-
-def write_report(cells: Sequence[Cell], folder: Path) -> Path:
-    """Write the tables of finished cells, one for each length, as a page beside them; return where."""
-    parts = []
-    for frames in dict.fromkeys(cell.frames for cell in cells):
-        rows = {cell.method.name: read_cell(cell, folder) for cell in cells if cell.frames == frames}
-        clips = len(next(iter(rows.values())))
-        parts.append(f"## {frames} frames, {clips} clips\n\n{markdown(rows, SHOWN)}\n")
-    page = folder / "table.md"
-    page.write_text("\n".join(parts), encoding="utf-8")
-    return page
+def pick(rows: Sequence[Row], frames: int) -> Mapping[str, Row]:
+    """Return the rows of a length by method; of two of the same method the one with more clips."""
+    chosen: dict[str, Row] = {}
+    for row in rows:
+        if row.frames == frames and len(row.seeds) >= len(chosen[row.method].seeds if row.method in chosen else []):
+            chosen[row.method] = row
+    return chosen

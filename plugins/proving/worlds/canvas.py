@@ -59,6 +59,10 @@ class World(ABC):
     def flow(self, distances_F: Array, size: int = SIDE) -> Array:
         """Return how each pixel moves for each pixel of distance, (F, H, W, 2); zero where nothing moves."""
 
+    def things(self, distances_F: Array, size: int = SIDE) -> Array | None:
+        """Return how far things cover a still background, (F, H, W) in [0, 1]; None where everything moves."""
+        return None
+
     @abstractmethod
     def follow(self, video_FHW3: Array) -> Track:
         """Find the world's things in a video that should show it."""

@@ -142,6 +142,10 @@ class Comet(World):
         """Return the unwrapped middle of the head, (F, 1, 2)."""
         return self.body.path(distances_F)[:, None]
 
+    def things(self, distances_F: Array, size: int = SIDE) -> Array | None:
+        """Return how far the comet covers the background, (F, H, W)."""
+        return self.body.coverage(distances_F, size)
+
     def flow(self, distances_F: Array, size: int = SIDE) -> Array:
         """Return the comet's direction where it covers more than half, (F, H, W, 2)."""
         inside_FHW1 = self.body.coverage(distances_F, size)[..., None] > 0.5

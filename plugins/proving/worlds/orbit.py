@@ -55,6 +55,10 @@ class Orbit(World):
         cover_FHW1 = self.coverage(distances_F, size)[..., None]
         return self.ground.render(size) * (1 - cover_FHW1) + np.asarray(self.body.colour) * cover_FHW1
 
+    def things(self, distances_F: Array, size: int = SIDE) -> Array | None:
+        """Return how far the comet covers the background, (F, H, W)."""
+        return self.coverage(distances_F, size)
+
     def flow(self, distances_F: Array, size: int = SIDE) -> Array:
         """Return the motion round the centre where the comet covers more than half, (F, H, W, 2)."""
         away_HW, angle_HW = self._polar(size)

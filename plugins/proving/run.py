@@ -1,0 +1,94 @@
+"""A run of the table from the first cell to the page: what ``longtake prove run`` does."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+from ...core.model import load_model
+from .methods import STAGES, choose
+from .report import markdown, pick
+from .results import read_row, write_results
+from .table import Cell, run_cells
+
+SHOWN = ("valid", "error", "speed", "valid, own speed", "error, own speed", "motion 4", "retreat", "identity")
+
+
+def run_table(
+    out: Path,
+    workers: int,
+    finished: Callable[[int, int, str], None],
+    *,
+    model: str,
+    stage: str,
+    frames: Sequence[int],
+    names: Sequence[str],
+    seeds: int | None,
+    steps: int,
+) -> Path:
+    """Work out the cells asked for; write all results as ``results.json`` and the tables as ``table.md``.
+
+    Args:
+        out: folder; finished cells are kept in its folder ``cells``.
+        workers: processes.
+        finished: is told how many cells are finished, of how many, and which it is.
+        model: name or folder.
+        stage: "screen", "final" or "all".
+        frames: lengths; none: those of the stage.
+        names: of methods; none: those of the stage.
+        seeds: clips of each world; none: those of the stage.
+        steps: of the denoising.
+
+    Returns:
+        The page with the tables.
+
+    Raises:
+        LongtakeError: there is no method of such a name.
+
+    """
+    weights = _fingerprint(model)
+    asked = [
+        Cell(method, length, seeds or each.seeds, steps, model, weights)
+        for name, each in STAGES.items()
+        if stage in (name, "all")
+        for length in frames or each.lengths
+        for method in (choose(names) if names else each.methods)
+    ]
+    cells = list({cell.file: cell for cell in asked}.values())
+    done: list[Cell] = []
+
+    def tell(cell: Cell) -> None:
+        done.append(cell)
+        finished(len(done), len(cells), f"{cell.method.name}, {cell.frames} frames, {cell.seeds} of each world")
+
+    run_cells(cells, out / "cells", workers, tell)
+    rows = [read_row(out / "cells" / cell.file) for cell in cells]
+    write_results(rows, _about() | {"model": model, "weights": weights}, out / "results.json")
+    parts = []
+    for length in dict.fromkeys(row.frames for row in rows):
+        shown = list(pick(rows, length).values())
+        parts.append(f"## {length} frames\n\n{markdown(shown, SHOWN)}\n")
+    page = out / "table.md"
+    page.write_text("\n".join(parts), encoding="utf-8")
+    return page
+
+
+def _fingerprint(model: str) -> str:
+    """Return what tells the weights of this model from all others."""
+    digest = hashlib.sha256()
+    for weights in load_model(model, device="cpu").pipeline.unet.state_dict().values():
+        digest.update(weights.numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _about() -> dict[str, str]:
+    """Return machine and versions."""
+    return {
+        "processor": platform.processor() or platform.machine(),
+        "cores": str(os.cpu_count()),
+        "python": platform.python_version(),
+    } | {name: version(name) for name in ("longtake", "torch", "diffusers")}
