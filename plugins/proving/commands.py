@@ -1,4 +1,4 @@
-"""The commands of the proving ground: ``longtake prove`` and ``longtake measure``."""
+"""The commands of the proving ground: ``longtake prove``, ``longtake measure`` and ``longtake tune``."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from ...core.cli_options import json_option
+from ...core.cli_options import asked_config, config_options, json_option
 from ...core.hookspecs import hookimpl
 from ...core.progress import silence_models
 from .recipe import Recipe
 
 if TYPE_CHECKING:
     from click import Group
+
+    from ...core.manager import Plugins
 
 USUAL = Recipe()
 STEPS = 15  # of denoising in the table; the small model gains nothing by more
@@ -100,8 +102,63 @@ def measure(videos: tuple[Path, ...], output: Path | None, model: str | None, as
         measure_view.print_table(measured)
 
 
+@click.command()
+@click.argument("image", required=False)
+@click.option(
+    "--out", type=click.Path(path_type=Path), required=True, help="Folder for trials, best.yaml and tune.png."
+)
+@click.option(
+    "--search",
+    "searched",
+    multiple=True,
+    metavar="KEY=LOW..HIGH",
+    help="What is searched, such as motion_bucket=20..200, motion.strength=0..1.5 or positional=linear|yarn; may"
+    " be given several times.  [default: bounded options of the strategies named, and the motion bucket]",
+)
+@click.option("--measure", "sought", help="What is sought.  [default: 'unexplained per pixel'; on worlds 'error']")
+@click.option(
+    "--worlds", type=click.IntRange(min=1), help="Tune on so many clips of each world of known truth instead of IMAGE."
+)
+@click.option(
+    "--trials",
+    default=30,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Generations, those of earlier runs counted.",
+)
+@config_options
+@click.pass_obj
+def tune(
+    plugins: Plugins,
+    /,
+    image: str | None,
+    out: Path,
+    searched: tuple[str, ...],
+    sought: str | None,
+    worlds: int | None,
+    trials: int,
+    **options: Any,
+) -> None:
+    """Search the options of strategies for the video of IMAGE that does best by a measure.
+
+    It may be stopped at any time and goes on from the trials that are finished. The first trial changes nothing, so the
+    best is never worse than what was given. Look at the result: a measure sees only what it measures.
+    """
+    from .tuning.tune import tune as tune_config
+
+    def finished(number: int, value: float, values: dict[str, Any]) -> None:
+        click.echo(
+            f"trial {number}: {value:.4g}  {', '.join(f'{key}={each}' for key, each in values.items())}", err=True
+        )
+
+    silence_models()
+    config = asked_config(plugins.registry, image, options)
+    click.echo(tune_config(config, plugins, out, searched, sought, worlds, trials, finished))
+
+
 @hookimpl
 def longtake_register_commands(cli: Group) -> None:
-    """Add ``longtake prove`` and ``longtake measure``."""
+    """Add ``longtake prove``, ``longtake measure`` and ``longtake tune``."""
     cli.add_command(prove)
     cli.add_command(measure)
+    cli.add_command(tune)

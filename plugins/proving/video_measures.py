@@ -61,10 +61,12 @@ def measure_video(frames_FHW3: Frames) -> list[Measure]:
         raise LongtakeError(f"a video needs at least 3 frames to be measured, got {len(frames_FHW3)}")
     grey_FHW = _grey(frames_FHW3)
     flow_SHW2 = optical_flow(grey_FHW)
+    warped, moved = warp_error(grey_FHW, flow_SHW2), motion(flow_SHW2)
     return [
         flicker(frames_FHW3),
-        warp_error(grey_FHW, flow_SHW2),
-        motion(flow_SHW2),
+        warped,
+        moved,
+        unexplained(warped, moved),
         seam(frames_FHW3),
         repetition(frames_FHW3),
         retreat(frames_FHW3),
@@ -113,6 +115,19 @@ def motion(flow_SHW2: Array) -> Measure:
     """Measure how far things move between two frames, by optical flow."""
     curve_S = np.hypot(flow_SHW2[..., 0], flow_SHW2[..., 1]).mean(axis=(1, 2))
     return Measure("motion", float(curve_S.mean()), "pixels per frame", "", "mean length of the optical flow", curve_S)
+
+
+def unexplained(warped: Measure, moved: Measure) -> Measure:
+    """Set the warp error against the motion: a still image, perfect in most measures, is not even counted here."""
+    still = moved.value <= STILL
+    return Measure(
+        "unexplained per pixel",
+        math.nan if still else warped.value / moved.value,
+        "grey levels per pixel",
+        "lower",
+        "warp error over motion; a video that hardly moves does badly",
+        warped.curve / np.maximum(moved.curve, STILL) if not still else np.full_like(warped.curve, math.nan),
+    )
 
 
 def seam(frames_FHW3: Frames) -> Measure:

@@ -1,0 +1,72 @@
+"""A search from the config that was asked for to the best one: what ``longtake tune`` does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from ....core.config import STRATEGY_KINDS, Config
+from ....core.defaults import resolve
+from ....core.errors import LongtakeError
+from ....core.image import read_image
+from ....core.manager import Plugins
+from ....core.model import load_model, read_facts
+from .goals import image_goal, worlds_goal
+from .space import parse, usual_space
+from .study import Trial, search
+from .view import draw
+
+
+def tune(
+    config: Config,
+    plugins: Plugins,
+    out: Path,
+    searched: Sequence[str] = (),
+    measure: str | None = None,
+    worlds: int | None = None,
+    trials: int = 30,
+    finished: Callable[[int, float, dict[str, Any]], None] = lambda number, value, values: None,
+) -> Path:
+    """Search around a config; write the trials, the best config and a picture of the search.
+
+    Args:
+        config: as asked for; the kinds of strategies that it names are searched.
+        plugins: with the strategies.
+        out: folder for ``best.yaml``, ``trials.csv``, ``tune.png`` and the log from which a search goes on.
+        searched: dimensions, such as ``motion.strength=0..1.5``; by default bounded options, and the motion bucket.
+        measure: what is sought.
+        worlds: tune on so many clips of each world, not on the image of the config.
+        trials: in all.
+        finished: is told number, measure and values of every new trial.
+
+    Returns:
+        The file with the best config.
+
+    Raises:
+        LongtakeError: anything that a user can mend.
+
+    """
+    portrait = False
+    if config.image and not worlds:
+        picture = read_image(config.image)
+        portrait = picture.height > picture.width
+    elif not worlds:
+        raise LongtakeError("name an image to tune on, or --worlds N for clips whose truth is known")
+    facts = read_facts(config.model)
+    named = [kind for kind in STRATEGY_KINDS if getattr(config, kind)]
+    whole = resolve(config.model_copy(update={"seed": config.seed or 0}), facts, plugins.registry, portrait=portrait)
+    space = [parse(text) for text in searched] or usual_space(whole, named)
+    if worlds:  # each clip has a motion bucket of its own
+        space = [dimension for dimension in space if dimension.key not in ("motion_bucket", "fps")]
+    if not space:
+        raise LongtakeError("nothing to search: no option of these strategies has bounds; say what with --search")
+    model = load_model(config.model, dtype=whole.dtype, device=whole.device, variant=config.variant)
+    goal = worlds_goal(measure, worlds, model, plugins) if worlds else image_goal(measure, model, plugins)
+
+    def tell(trial: Trial) -> None:
+        finished(trial.number, trial.value, trial.values)
+
+    found = search(whole.dump(), space, goal, trials, out, tell)
+    draw(found, space, goal, out / "tune.png")
+    return out / "best.yaml"
