@@ -21,6 +21,7 @@ from longtake.plugins.proving.check import generate
 from longtake.plugins.proving.clips import HELD_OUT_SEED, Clips, draw_clip
 from longtake.plugins.proving.export import export
 from longtake.plugins.proving.fit import Stage, fit, read_log
+from longtake.plugins.proving.machine import commit, machine
 from longtake.plugins.proving.measures import score
 from longtake.plugins.proving.recipe import Recipe
 from longtake.plugins.proving.train import draw_conditions, draw_sigmas, train
@@ -42,6 +43,8 @@ def test_noise_levels_come_one_from_each_stratum(batch, seed):
 
 class Halves(nn.Module):
     """Stands for a VAE whose latents are the red channel at half the size."""
+
+    device = torch.device("cpu")
 
     def encode(self, images_BRHW):
         latents = images_BRHW[:, :1, ::2, ::2]
@@ -92,12 +95,21 @@ def test_a_resumed_training_is_the_same_training(tmp_path_factory, stop_at, log_
     assert logs[0][-1][1] == 12
 
 
-def test_training_makes_a_folder_that_the_stock_pipeline_loads(tmp_path):
+@pytest.mark.parametrize("size", [32, 40])
+def test_training_makes_a_folder_that_the_stock_pipeline_loads(tmp_path, size):
     from diffusers import StableVideoDiffusionPipeline
 
-    architecture = Architecture(frames=5, unet_channels=(32, 32), heads=(1, 1))
+    architecture = Architecture(frames=5, latent_size=size // 4, unet_channels=(32, 32), heads=(1, 1))
     recipe = Recipe(
-        clips=2, vae_steps=1, vae_batch=2, decoder_steps=1, decoder_batch=1, unet_steps=2, unet_batch=2, save_every=1e9
+        clips=2,
+        vae_steps=1,
+        vae_batch=2,
+        decoder_steps=1,
+        decoder_batch=1,
+        unet_steps=2,
+        unet_batch=2,
+        size=size,
+        save_every=1e9,
     )
     pipeline = train(recipe, tmp_path / "work", architecture)
     again = train(recipe, tmp_path / "work", architecture)  # finds everything done
@@ -109,7 +121,16 @@ def test_training_makes_a_folder_that_the_stock_pipeline_loads(tmp_path):
     loaded = StableVideoDiffusionPipeline.from_pretrained(tmp_path / "out")
     assert (tmp_path / "work" / "sheet-00002.png").exists()
     assert loaded.unet.config.num_frames == 5
-    assert "5 frames" in (tmp_path / "out" / "card.md").read_text()
+    assert loaded.vae.config.sample_size == size
+    card = (tmp_path / "out" / "card.md").read_text()
+    assert "5 frames" in card
+    assert f"Made from\ncommit {commit()}, {machine()}." in card
+
+
+@pytest.mark.parametrize("size", [16, 33])
+def test_a_size_that_does_not_fit_the_architecture_is_refused(size):
+    with pytest.raises(longtake.LongtakeError, match=f"size must be a multiple of 8 from 32 on, got {size}"):
+        Recipe(size=size)
 
 
 def test_the_command_is_offered_without_loading_models():

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 
 import numpy as np
-import torch
 
 from .check import Case
 from .clips import KINDS
 from .fit import Row
+from .machine import libraries
 from .recipe import Recipe
 
 TEMPLATE = """\
@@ -34,8 +32,8 @@ rate less happens from frame to frame; `noise_aug_strength` was about 0.05 (log-
 |---|---|---|---|
 {stages}
 
-{minutes:.0f} minutes on {threads} CPU thread(s), without the rendering of the {recipe.clips} clips; seed {recipe.seed}.
-The losses over the steps are in `training.csv`. Python {python}, {libraries}.
+{minutes:.0f} minutes, without the rendering of the {recipe.clips} clips; seed {recipe.seed}. Made from
+{made}. The losses over the steps are in `training.csv`. {libraries}.
 Another machine makes a model of the same kind from it, not the same bits.
 
 ## Motion
@@ -50,8 +48,25 @@ pixels of the truth, at 0.75 to 1.33 times the speed asked for, colours kept. Er
 """
 
 
-def card(recipe: Recipe, last: Mapping[str, Row], measured: Mapping[float, list[Case]], frames: int, side: int) -> str:
-    """Return the card; ``last`` holds the last row of each stage's log, ``measured`` the cases for each guidance."""
+def card(
+    recipe: Recipe,
+    made: Sequence[str],
+    last: Mapping[str, Row],
+    measured: Mapping[float, list[Case]],
+    frames: int,
+    side: int,
+) -> str:
+    """Return the card.
+
+    Args:
+        recipe: of the training.
+        made: from which commits and on which machines.
+        last: row of each stage's log.
+        measured: the cases for each guidance.
+        frames: of a clip.
+        side: of an image, in pixels.
+
+    """
     rows = [
         _summary(guidance, kind, [case for case in cases if case.clip.world.kind == kind])
         for guidance, cases in measured.items()
@@ -64,10 +79,9 @@ def card(recipe: Recipe, last: Mapping[str, Row], measured: Mapping[float, list[
         options=recipe.options(),
         stages="\n".join(f"| {name} | {row.step} | {row.loss:.6f} | {row.seconds:.0f} |" for name, row in last.items()),
         minutes=sum(row.seconds for row in last.values()) / 60,
-        threads=torch.get_num_threads(),
+        made="; ".join(made),
         recipe=recipe,
-        python=platform.python_version(),
-        libraries=", ".join(f"{name} {version(name)}" for name in ("torch", "diffusers", "transformers")),
+        libraries=libraries(),
         cases=max(len(cases) for cases in measured.values()) // len(KINDS),
         motion="\n".join(rows),
     )

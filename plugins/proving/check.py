@@ -56,7 +56,7 @@ def save_sheet(pipeline: StableVideoDiffusionPipeline, path: Path, steps: int = 
     for index, kind in enumerate(KINDS):
         clip = draw_clip(HELD_OUT_SEED + index, kind, motion_bucket=60.0, fps=7.0)
         video_FHW3 = generate(pipeline, clip, index, steps, guidance)
-        rows += [clip.render(len(video_FHW3)), video_FHW3]
+        rows += [clip.render(*video_FHW3.shape[:2]), video_FHW3]
     sheet = as_picture(np.concatenate([np.concatenate(list(row), axis=1) for row in rows]))
     sheet.resize((3 * sheet.width, 3 * sheet.height), Image.Resampling.NEAREST).save(path)
 

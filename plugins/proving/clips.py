@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .worlds import WORLDS, World
+from .worlds import SIDE, WORLDS, World
 from .worlds.canvas import Array
 
 if TYPE_CHECKING:
@@ -51,9 +51,9 @@ class Clip:
         """Return how far the world has moved in each frame, (F,)."""
         return self.speed * np.arange(frames, dtype=np.float64)
 
-    def render(self, frames: int) -> Array:
+    def render(self, frames: int, size: int = SIDE) -> Array:
         """Return the clip, (F, H, W, 3) in [0, 1]."""
-        return self.world.render(self.distances(frames))
+        return self.world.render(self.distances(frames), size)
 
 
 def draw_clip(seed: int, kind: str | None = None, motion_bucket: float | None = None, fps: float | None = None) -> Clip:
@@ -77,10 +77,14 @@ class Clips:
     def __len__(self) -> int:
         return len(self.buckets_N)
 
+    def tensors(self) -> tuple[Tensor, ...]:
+        """Return what it is made from again."""
+        return self.latents_NFCYX, self.images_NRHW, self.contexts_N1K, self.rates_N, self.buckets_N
 
-def frames_of(seed: int, frames: int) -> Tensor:
+
+def frames_of(seed: int, frames: int, size: int = SIDE) -> Tensor:
     """Return the frames of the clip with this seed as (F, 3, H, W) in [-1, 1]."""
-    return torch.from_numpy(draw_clip(seed).render(frames)).float().permute(0, 3, 1, 2) * 2 - 1
+    return torch.from_numpy(draw_clip(seed).render(frames, size)).float().permute(0, 3, 1, 2) * 2 - 1
 
 
 @torch.no_grad()
@@ -88,8 +92,9 @@ def prepare_clips(pipeline: StableVideoDiffusionPipeline, clips: int, frames: in
     """Render the clips 0 .. clips - 1 and encode them with the trained VAE and the image encoder."""
     latents, images, contexts = [], [], []
     for seed in range(clips):
-        frames_FRHW = frames_of(seed, frames)
-        latents.append(encode(pipeline.vae, frames_FRHW) * pipeline.vae.config.scaling_factor)
+        frames_FRHW = frames_of(seed, frames, pipeline.vae.config.sample_size)
+        encoded = encode(pipeline.vae, frames_FRHW.to(pipeline.vae.device)).cpu()
+        latents.append(encoded * pipeline.vae.config.scaling_factor)
         images.append(frames_FRHW[0])
         contexts.append(embed_image(pipeline, frames_FRHW[:1])[0])
     drawn = [draw_clip(seed) for seed in range(clips)]
@@ -107,5 +112,5 @@ def encode(vae: AutoencoderKLTemporalDecoder, images_BRHW: Tensor) -> Tensor:
 def embed_image(pipeline: StableVideoDiffusionPipeline, images_BRHW: Tensor) -> Tensor:
     """Return the stock pipeline's own embedding of images in [-1, 1], (B, 1, K)."""
     pictures = pipeline.video_processor.postprocess(images_BRHW, output_type="pil")
-    context_B1K: Tensor = pipeline._encode_image(pictures, "cpu", 1, False)
-    return context_B1K
+    context_B1K: Tensor = pipeline._encode_image(pictures, pipeline.device, 1, False)
+    return context_B1K.cpu()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,7 +39,8 @@ def export(pipeline: StableVideoDiffusionPipeline, recipe: Recipe, work: Path, o
     rows = thinned_logs(work)
     write_log(rows, out / "training.csv")
     last = {row.stage: row for row in rows}
-    text = card(recipe, last, measured, written.unet.config.num_frames, written.vae.config.sample_size)
+    made = json.loads((work / "recipe.json").read_text(encoding="utf-8"))["made"]
+    text = card(recipe, made, last, measured, written.unet.config.num_frames, written.vae.config.sample_size)
     (out / "card.md").write_text(text, encoding="utf-8")
 
 

@@ -130,10 +130,10 @@ def _resume(stage: Stage, folder: Path) -> Progress:
     )
     checkpoint = folder / f"{stage.name}.pt"
     if checkpoint.exists():
-        state: dict[str, Any] = torch.load(checkpoint, weights_only=True)
+        state: dict[str, Any] = torch.load(checkpoint, weights_only=True, map_location="cpu")
         stage.model.load_state_dict(state["model"])
         progress.optimizer.load_state_dict(state["optimizer"])
-        progress.average = state["average"]
+        progress.average = {name: kept.to(trained[name].device) for name, kept in state["average"].items()}
         progress.step, progress.seconds = state["step"], state["seconds"]
         progress.rows = [Row(*row) for row in state["rows"]]
     return progress

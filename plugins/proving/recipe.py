@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from ...core.errors import LongtakeError
+from .machine import commit, machine
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,21 +23,38 @@ class Recipe:
     decoder_batch: int = 2
     unet_steps: int = 6200
     unet_batch: int = 16
+    size: int = 32  # pixels of a side
+    device: str = "cpu"
     compiled: bool = False  # a fifth faster; needs minutes at first, and a C++ compiler
     save_every: float = 240.0  # seconds between checkpoints
 
+    def __post_init__(self) -> None:
+        """See that the size fits the architecture."""
+        if self.size < 32 or self.size % 8:
+            raise LongtakeError(f"size must be a multiple of 8 from 32 on, got {self.size}")
+
     def claim(self, work: Path) -> None:
-        """Write the recipe into the folder of checkpoints, or see that it is the one by which they were made."""
+        """Write the recipe into the folder of checkpoints, or see that it is the one by which they were made.
+
+        The commits and machines that take part in the training are written beside it.
+
+        Raises:
+            LongtakeError: the folder holds a training by another recipe.
+
+        """
         path, options = work / "recipe.json", asdict(self)
+        before: dict[str, Any] = {"made": []}
         if path.exists():
             before = json.loads(path.read_text(encoding="utf-8"))
-            for name in options.keys() - {"compiled", "save_every"}:
+            for name in options.keys() - {"device", "compiled", "save_every"}:
                 if options[name] != before[name]:
                     raise LongtakeError(
                         f"{work} holds a training with {name}={before[name]}, not {options[name]};"
                         " go on with that, or choose another folder"
                     )
-        path.write_text(json.dumps(options), encoding="utf-8")
+        here = f"commit {commit()}, {machine(self.device)}"
+        made = before["made"] if here in before["made"] else [*before["made"], here]
+        path.write_text(json.dumps(options | {"made": made}), encoding="utf-8")
 
     def options(self) -> str:
         """Return the options of ``longtake prove train`` that differ from the defaults."""

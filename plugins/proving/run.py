@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import platform
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
 from pathlib import Path
 
 from ...core.model import load_model
+from .machine import commit, libraries, machine
 from .methods import STAGES, choose
 from .report import markdown, pick
 from .results import read_row, write_results
@@ -67,7 +65,8 @@ def run_table(
 
     run_cells(cells, out / "cells", workers, tell)
     rows = [read_row(out / "cells" / cell.file) for cell in cells]
-    write_results(rows, _about() | {"model": model, "weights": weights}, out / "results.json")
+    about = {"model": model, "weights": weights, "commit": commit(), "machine": machine(), "libraries": libraries()}
+    write_results(rows, about, out / "results.json")
     parts = []
     for length in dict.fromkeys(row.frames for row in rows):
         shown = list(pick(rows, length).values())
@@ -83,12 +82,3 @@ def _fingerprint(model: str) -> str:
     for weights in load_model(model, device="cpu").pipeline.unet.state_dict().values():
         digest.update(weights.numpy().tobytes())
     return digest.hexdigest()[:16]
-
-
-def _about() -> dict[str, str]:
-    """Return machine and versions."""
-    return {
-        "processor": platform.processor() or platform.machine(),
-        "cores": str(os.cpu_count()),
-        "python": platform.python_version(),
-    } | {name: version(name) for name in ("longtake", "torch", "diffusers")}

@@ -35,10 +35,10 @@ DROP_CONDITIONS = 0.1
 
 def train(recipe: Recipe, work: Path, architecture: Architecture | None = None) -> StableVideoDiffusionPipeline:
     """Train, or go on training, with checkpoints in ``work``; return the finished pipeline."""
-    architecture = architecture or Architecture()
+    architecture = architecture or Architecture(latent_size=recipe.size // 4)
     work.mkdir(parents=True, exist_ok=True)
     recipe.claim(work)
-    pipeline = build_pipeline(architecture, recipe.seed)
+    pipeline = build_pipeline(architecture, recipe.seed).to(recipe.device)
     _train_vae(pipeline.vae, recipe, work)
     clips = _clips(pipeline, recipe, architecture, work)
     _train_decoder(pipeline.vae, clips, recipe, work)
@@ -51,17 +51,15 @@ def _train_vae(vae: AutoencoderKLTemporalDecoder, recipe: Recipe, work: Path) ->
     fit(Stage("vae", vae, loss, recipe.vae_steps, learning_rate=2e-3), work, recipe.save_every)
     vae.eval()
     with torch.no_grad():
-        frames_BRHW = torch.cat([frames_of(seed, 1) for seed in range(256)])
+        frames_BRHW = torch.cat([frames_of(seed, 1, vae.config.sample_size) for seed in range(256)]).to(vae.device)
         vae.register_to_config(scaling_factor=1 / float(encode(vae, frames_BRHW).std()))
 
 
 def _clips(pipeline: StableVideoDiffusionPipeline, recipe: Recipe, architecture: Architecture, work: Path) -> Clips:
     path = work / "clips.pt"
-    if path.exists():
-        return Clips(*torch.load(path, weights_only=True))
-    clips = prepare_clips(pipeline, recipe.clips, architecture.frames)
-    save_whole((clips.latents_NFCYX, clips.images_NRHW, clips.contexts_N1K, clips.rates_N, clips.buckets_N), path)
-    return clips
+    if not path.exists():
+        save_whole(prepare_clips(pipeline, recipe.clips, architecture.frames).tensors(), path)
+    return Clips(*(tensor.to(pipeline.device) for tensor in torch.load(path, weights_only=True)))
 
 
 def _train_decoder(vae: AutoencoderKLTemporalDecoder, clips: Clips, recipe: Recipe, work: Path) -> None:
@@ -92,7 +90,7 @@ def vae_loss(vae: AutoencoderKLTemporalDecoder, recipe: Recipe, step: int) -> Te
     """Squared error of single frames plus a light pull of the latents towards the unit normal."""
     generator = _generator(recipe, "vae", step)
     seeds = torch.randint(HELD_OUT_SEED, (recipe.vae_batch,), generator=generator).tolist()
-    frames_BRHW = torch.cat([frames_of(seed, 1) for seed in seeds])
+    frames_BRHW = torch.cat([frames_of(seed, 1, vae.config.sample_size) for seed in seeds]).to(vae.device)
     latents = vae.encode(frames_BRHW).latent_dist
     decoded_BRHW = vae.decode(latents.sample(generator), num_frames=1).sample
     kl: Tensor = 0.5 * (latents.mean**2 + latents.var - 1 - latents.logvar).mean()
@@ -106,9 +104,10 @@ def decoder_loss(vae: AutoencoderKLTemporalDecoder, clips: Clips, recipe: Recipe
     seeds = torch.randint(len(clips), (recipe.decoder_batch,), generator=generator)
     latents_BFCYX = clips.latents_NFCYX[seeds]
     strength_B1111 = LATENT_NOISE * torch.rand((len(seeds), 1, 1, 1, 1), generator=generator)
-    noisy_BFCYX = latents_BFCYX + strength_B1111 * torch.randn(latents_BFCYX.shape, generator=generator)
+    noise_BFCYX = strength_B1111 * torch.randn(latents_BFCYX.shape, generator=generator)
+    noisy_BFCYX = latents_BFCYX + noise_BFCYX.to(vae.device)
     frames = latents_BFCYX.shape[1]
-    truth = torch.cat([frames_of(seed, frames) for seed in seeds.tolist()])
+    truth = torch.cat([frames_of(seed, frames, vae.config.sample_size) for seed in seeds.tolist()]).to(vae.device)
     decoded = vae.decode(noisy_BFCYX.flatten(0, 1) / vae.config.scaling_factor, num_frames=frames).sample
     return functional.mse_loss(decoded, truth)
 
@@ -124,14 +123,14 @@ def unet_loss(
     generator = _generator(recipe, "unet", step)
     chosen_B = torch.randint(len(clips), (recipe.unet_batch,), generator=generator)
     latents_BFCYX = clips.latents_NFCYX[chosen_B]
-    sigma_B = draw_sigmas(recipe.unet_batch, generator)
+    sigma_B = draw_sigmas(recipe.unet_batch, generator).to(vae.device)
     sigma = sigma_B[:, None, None, None, None]
-    noise = torch.randn(latents_BFCYX.shape, generator=generator)
+    noise = torch.randn(latents_BFCYX.shape, generator=generator).to(vae.device)
     c_skip, c_out, c_in = 1 / (sigma**2 + 1), -sigma / (sigma**2 + 1).sqrt(), 1 / (sigma**2 + 1).sqrt()
     noisy_BFCYX = latents_BFCYX + sigma * noise
     target_BFCYX = (latents_BFCYX - c_skip * noisy_BFCYX) / c_out
     image_BFCYX, context_B1K, time_ids_B3 = draw_conditions(vae, clips, chosen_B, generator)
-    with _half():
+    with torch.autocast(vae.device.type, torch.bfloat16):
         predicted_BFCYX = unet(
             torch.cat([c_in * noisy_BFCYX, image_BFCYX], dim=2),
             sigma_B.log() / 4,
@@ -156,20 +155,19 @@ def draw_conditions(
     batch, frames = len(chosen_B), clips.latents_NFCYX.shape[1]
     noise_aug_B = (LN_NOISE_AUG_MEAN + LN_NOISE_AUG_STD * torch.randn(batch, generator=generator)).exp()
     images_BRHW = clips.images_NRHW[chosen_B]
-    noise_BRHW = torch.randn(images_BRHW.shape, generator=generator)
+    noise_BRHW = noise_aug_B[:, None, None, None] * torch.randn(images_BRHW.shape, generator=generator)
     with torch.no_grad():
-        image_BCYX = encode(vae, images_BRHW + noise_aug_B[:, None, None, None] * noise_BRHW)
-    kept_B = (torch.rand(batch, generator=generator) >= DROP_CONDITIONS).float()
+        image_BCYX = encode(vae, images_BRHW + noise_BRHW.to(vae.device))
+    kept_B = (torch.rand(batch, generator=generator) >= DROP_CONDITIONS).float().to(vae.device)
     image_BFCYX = (kept_B[:, None, None, None] * image_BCYX)[:, None].expand(-1, frames, -1, -1, -1)
     context_B1K = kept_B[:, None, None] * clips.contexts_N1K[chosen_B]
-    told_B3 = torch.stack([clips.rates_N[chosen_B] - 1, clips.buckets_N[chosen_B], noise_aug_B], dim=1)
+    told_B3 = torch.stack([clips.rates_N[chosen_B] - 1, clips.buckets_N[chosen_B], noise_aug_B.to(vae.device)], dim=1)
     return image_BFCYX, context_B1K, told_B3
 
 
 def _generator(recipe: Recipe, stage: str, step: int) -> torch.Generator:
-    """Return a generator that depends on the seed, the stage and the step only, so that training can be resumed."""
+    """Return a generator that depends on the seed, the stage and the step only, so that training can be resumed.
+
+    It draws on the CPU, the same on every device.
+    """
     return torch.Generator().manual_seed(zlib.crc32(f"{recipe.seed} {stage} {step}".encode()))
-
-
-def _half() -> torch.autocast:
-    return torch.autocast("cpu", torch.bfloat16)
