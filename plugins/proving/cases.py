@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .clips import HELD_OUT_SEED, Clip, draw_clip
+from .clips import HELD_OUT_SEED, KINDS, Clip, draw_clip
 from .methods import Method
 from .worlds.canvas import Array
 
@@ -32,9 +32,12 @@ class Made:
 
 
 def table_clip(kind: str, seed: int) -> Clip:
-    """Return the clip of a table: the same for every method, its speed spread evenly over the seeds."""
+    """Return the clip of a table: the same for every method, another for every world and seed.
+
+    The speeds are spread evenly over the seeds.
+    """
     bucket = SLOWEST_BUCKET + (FASTEST_BUCKET - SLOWEST_BUCKET) * (seed * GOLDEN % 1.0)
-    return draw_clip(TABLE_SEED + seed, kind, motion_bucket=bucket, fps=7.0)
+    return draw_clip(TABLE_SEED + len(KINDS) * seed + KINDS.index(kind), kind, motion_bucket=bucket, fps=7.0)
 
 
 def make(method: Method, frames: int, steps: int, clip: Clip, seed: int, model: Model, plugins: Plugins) -> Made:

@@ -79,6 +79,28 @@ def run(out: Path, workers: int, **asked: Any) -> None:
     click.echo(run_table(out, workers, finished, **asked))
 
 
+@prove.command()
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The picture, such as sheet.png.")
+@click.option("--model", default="embedded", show_default=True, help="The small model, or another of its worlds.")
+@click.option("--frames", default=56, show_default=True, type=click.IntRange(min=2), help="Length.")
+@click.option("--method", "names", multiple=True, help="A method, by name.  [default: plain, linear + motion]")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Which clips of the table.")
+@click.option("--steps", default=STEPS, show_default=True, type=click.IntRange(min=1), help="Denoising steps.")
+@click.pass_obj
+def sheet(
+    plugins: Plugins, /, output: Path, model: str, frames: int, names: tuple[str, ...], seed: int, steps: int
+) -> None:
+    """Draw what methods make of a clip of each world, below the truth."""
+    from ...core.model import load_model
+    from .figures import draw_sheet
+    from .methods import choose
+
+    silence_models()
+    methods = choose(names or ["linear + motion"])
+    draw_sheet(methods, frames, steps, load_model(model, device="cpu"), plugins, output, seed)
+    click.echo(output)
+
+
 @click.command()
 @click.argument("videos", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="VIDEO...")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Draw the measures over time, such as plot.png.")

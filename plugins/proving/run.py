@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ...core.model import load_model
+from .figures import draw_curves, draw_shares
 from .machine import commit, libraries, machine
 from .methods import STAGES, choose
 from .report import markdown, pick
@@ -28,7 +29,7 @@ def run_table(
     seeds: int | None,
     steps: int,
 ) -> Path:
-    """Work out the cells asked for; write all results as ``results.json`` and the tables as ``table.md``.
+    """Work out the cells asked for; write ``results.json``, the tables as ``table.md``, and pictures of them.
 
     Args:
         out: folder; finished cells are kept in its folder ``cells``.
@@ -67,6 +68,8 @@ def run_table(
     rows = [read_row(out / "cells" / cell.file) for cell in cells]
     about = {"model": model, "weights": weights, "commit": commit(), "machine": machine(), "libraries": libraries()}
     write_results(rows, about, out / "results.json")
+    draw_curves(rows, out / "curves.png")
+    draw_shares(rows, out / "shares.png")
     parts = []
     for length in dict.fromkeys(row.frames for row in rows):
         shown = list(pick(rows, length).values())

@@ -1,0 +1,131 @@
+"""Pictures of the table: how far videos get, which methods are valid, and what it looks like.
+
+Shape suffixes: F = frames, H, W = rows, columns, 3 = red, green, blue.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ...core.whole import whole_file
+from .cases import make, table_clip
+from .clips import KINDS
+from .methods import Method
+from .report import estimate, pick
+from .results import Row
+from .worlds.canvas import Array
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from ...core.manager import Plugins
+    from ...core.model import Model
+
+CURVES = ("plain", "linear", "linear + motion", "windows, local, stride 4", "chained by the last frame")
+SHOWN_FRAMES = 10  # of each video in a sheet
+
+
+def draw_curves(rows: Sequence[Row], path: Path, methods: Sequence[str] = CURVES) -> None:
+    """Draw how far the videos of some methods have moved in each frame; the truth is the diagonal.
+
+    Args:
+        rows: of the table; each of its lengths gets a panel.
+        path: of the picture.
+        methods: by name; those that the rows do not have are left out.
+
+    """
+    from matplotlib.figure import Figure
+
+    lengths = sorted({row.frames for row in rows})
+    figure = Figure(figsize=(4.2 * len(lengths), 4), layout="constrained")
+    for panel, frames in zip(figure.subplots(1, len(lengths), squeeze=False).flat, lengths, strict=True):
+        found = pick(rows, frames)
+        panel.plot([0, frames - 1], [0, frames - 1], color="0.6", linestyle="--", label="truth")
+        for method in methods:
+            if method in found:
+                panel.plot(np.mean(list(found[method].curves.values()), axis=0), label=method)
+        panel.set(title=f"{frames} frames", xlabel="frame", xlim=(0, frames - 1), ylim=(-0.1 * frames, 1.3 * frames))
+    figure.axes[0].set_ylabel("distance moved / speed asked for")
+    figure.axes[0].legend(frameon=False, fontsize="small")
+    _save(figure, path)
+
+
+def draw_shares(rows: Sequence[Row], path: Path, columns: Sequence[str] = ("valid", "valid, own speed")) -> None:
+    """Draw the share of valid videos of every method with its interval, a panel for each length.
+
+    Args:
+        rows: of the table.
+        path: of the picture.
+        columns: shares, each in a colour of its own.
+
+    """
+    from matplotlib.figure import Figure
+
+    lengths = sorted({row.frames for row in rows})
+    names = list(dict.fromkeys(row.method for row in rows))
+    figure = Figure(figsize=(3 + 3.2 * len(lengths), 1 + 0.22 * len(names)), layout="constrained")
+    panels = figure.subplots(1, len(lengths), sharey=True, squeeze=False).flat
+    for panel, frames in zip(panels, lengths, strict=True):
+        found = pick(rows, frames)
+        for number, column in enumerate(columns):
+            for place, name in enumerate(names):
+                share = estimate(found[name], column) if name in found else None
+                if share:
+                    height, colour = place + 0.15 * (2 * number - 1), f"C{number}"
+                    panel.plot([share.low, share.high], [height, height], color=colour, linewidth=1)
+                    panel.plot(share.mean, height, "o", color=colour, markersize=4)
+            panel.plot([], [], "o", color=f"C{number}", markersize=4, label=column)
+        panel.set(title=f"{frames} frames", xlabel="share of videos", xlim=(-0.03, 1.03))
+        panel.grid(axis="y", color="0.92")
+    figure.axes[0].set_yticks(range(len(names)), names, fontsize="small")
+    figure.axes[0].set_ylim(len(names) - 0.4, -0.6)
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside upper right", ncols=len(columns))
+    _save(figure, path)
+
+
+def draw_worlds(path: Path, frames: int = 28, seed: int = 0) -> None:
+    """Draw the truth of a clip of each world."""
+    clips = {kind: table_clip(kind, seed) for kind in KINDS}
+    _sheet({kind: {kind: clip.render(frames)} for kind, clip in clips.items()}, path)
+
+
+def draw_sheet(
+    methods: Sequence[Method], frames: int, steps: int, model: Model, plugins: Plugins, path: Path, seed: int = 0
+) -> None:
+    """Draw, for a clip of each world, the truth and what each method makes of it."""
+    blocks = {}
+    for kind in KINDS:
+        clip = table_clip(kind, seed)
+        made = {each.name: make(each, frames, steps, clip, seed, model, plugins).video_FHW3 for each in methods}
+        blocks[kind] = {f"{kind}: truth": clip.render(frames)} | made
+    _sheet(blocks, path)
+
+
+def _sheet(blocks: Mapping[str, Mapping[str, Array]], path: Path) -> None:
+    """Draw videos as rows of frames, evenly spaced from the first to the last, one block below the other."""
+    from matplotlib.figure import Figure
+
+    strips = [(name, video_FHW3) for block in blocks.values() for name, video_FHW3 in block.items()]
+    figure = Figure(figsize=(2.2 + 0.75 * SHOWN_FRAMES, 0.8 * len(strips) + 0.3), layout="constrained")
+    for place, (panel, (name, video_FHW3)) in enumerate(
+        zip(figure.subplots(len(strips), 1, squeeze=False).flat, strips, strict=True)
+    ):
+        shown_F = np.linspace(0, len(video_FHW3) - 1, SHOWN_FRAMES).round().astype(int)
+        panel.imshow(np.concatenate(list(video_FHW3[shown_F].clip(0, 1)), axis=1), interpolation="nearest")
+        size = video_FHW3.shape[2]
+        panel.set_xticks((np.arange(SHOWN_FRAMES) + 0.5) * size - 0.5, shown_F if place == 0 else [])
+        panel.xaxis.tick_top()
+        panel.tick_params(length=0)
+        panel.set_yticks([])
+        panel.set_ylabel(name, rotation=0, horizontalalignment="right", verticalalignment="center")
+        panel.spines[:].set_visible(False)
+    _save(figure, path)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    with whole_file(path) as part:
+        figure.savefig(part, dpi=100)

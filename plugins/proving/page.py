@@ -1,0 +1,73 @@
+"""The parts of docs/proving-ground.md that come from the results: tables, and sentences with numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from .clips import KINDS
+from .report import Estimate, difference, estimate, markdown, pick
+from .results import COLUMNS, Row, read_results
+
+MEASURED = ("valid", "error", "speed", "valid, own speed", "error, own speed", "motion 4", "retreat", "identity")
+
+
+class Page:
+    """The results of a table, asked for by a page.
+
+    Args:
+        path: of ``results.json``.
+
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.rows, self.about = read_results(path)
+
+    def row(self, method: str, frames: int) -> Row:
+        """Return a row by its method; a KeyError says that it is not there."""
+        return pick(self.rows, frames)[method]
+
+    def table(self, methods: Sequence[str], frames: int, columns: Sequence[str], baseline: str | None = None) -> str:
+        """Return a table of some methods at one length."""
+        return markdown([self.row(method, frames) for method in methods], columns, baseline)
+
+    def lengths(self, methods: Sequence[str], column: str, lengths: Sequence[int]) -> str:
+        """Return a table of one column: methods by lengths."""
+        lines = [
+            "| " + " | ".join([column, *(f"{frames} frames" for frames in lengths)]) + " |",
+            "|" + "---|" * (1 + len(lengths)),
+        ]
+        for method in methods:
+            cells = [str(estimate(self.row(method, frames), column) or "–") for frames in lengths]
+            lines.append("| " + " | ".join([method, *cells]) + " |")
+        return "\n".join(lines)
+
+    def worlds(self, methods: Sequence[str], frames: int, column: str) -> str:
+        """Return a table of one column at one length: methods by worlds."""
+        lines = ["| " + " | ".join([column, *KINDS]) + " |", "|" + "---|" * (1 + len(KINDS))]
+        for method in methods:
+            cells = [str(estimate(self.row(method, frames), column, kind) or "–") for kind in KINDS]
+            lines.append("| " + " | ".join([method, *cells]) + " |")
+        return "\n".join(lines)
+
+    def gain(self, method: str, other: str, frames: int, column: str, kind: str | None = None) -> Estimate:
+        """Return how much more of a column one method has than another, clip by clip."""
+        return difference(self.row(method, frames), self.row(other, frames), column, kind)
+
+    def everything(self, frames: int) -> str:
+        """Return the whole table of one length."""
+        return markdown(list(pick(self.rows, frames).values()), MEASURED)
+
+    def best(self, frames: int, column: str = "valid", count: int = 5) -> str:
+        """Return the methods with most of a column, of those that are generated, with the number of clips."""
+        found = [row for name, row in pick(self.rows, frames).items() if not name.startswith("truth")]
+        means = {row.method: estimate(row, column) for row in found}
+        ranked = sorted(found, key=lambda row: -(means[row.method] or Estimate(0, 0, 0)).mean)[:count]
+        return "\n".join(f"- {row.method}: {means[row.method]} ({len(row.seeds)} clips)" for row in ranked)
+
+
+def measures() -> str:
+    """Return a table of all measures: unit, where a good video has them, meaning."""
+    lines = ["| measure | unit | good | meaning |", "|---|---|---|---|"]
+    lines += [f"| {title} | {column.unit} | {column.better} | {column.meaning} |" for title, column in COLUMNS.items()]
+    return "\n".join(lines)
