@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -142,3 +144,48 @@ def picture() -> Image.Image:
     rows, columns = np.mgrid[0:40, 0:48]
     channels = [columns * 5, rows * 6, 128 + 60 * np.sin(rows / 5) * np.cos(columns / 7)]
     return Image.fromarray(np.stack(channels, axis=-1).astype(np.uint8))
+
+
+PROGRAM = Path(sys.executable).with_name("longtake")
+Answer = subprocess.CompletedProcess[str]
+
+
+def run_program(folder: Path, *words: str, before: Callable[[], None] | None = None) -> Answer:
+    """Run the program in a folder; no answer of it may ever be a traceback."""
+    done = subprocess.run(
+        [PROGRAM, *words],
+        cwd=folder,
+        env=os.environ | {"COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        preexec_fn=before,
+    )
+    assert "Traceback" not in done.stderr + done.stdout, done.stderr
+    return done
+
+
+@pytest.fixture
+def folder(tmp_path: Path, picture: Image.Image) -> Path:
+    """A folder with a good image, bad ones, and config files that cannot be used."""
+    picture.save(tmp_path / "start.png")
+    (tmp_path / "cut.png").write_bytes((tmp_path / "start.png").read_bytes()[:300])
+    (tmp_path / "noise.jpg").write_bytes(np.random.default_rng(0).bytes(2000))
+    (tmp_path / "typo.yaml").write_text("frmaes: 6\n")
+    (tmp_path / "broken.yaml").write_text("frames: [6\nsteps: {\n")
+    (tmp_path / "list.json").write_text("[1, 2]")
+    (tmp_path / "old.mp4").write_text("precious")
+    return tmp_path
+
+
+@pytest.fixture
+def cli(folder: Path, tiny_folder: Path) -> Callable[..., Answer]:
+    """Run the program in that folder, or in ``cwd``; ``{tiny}`` stands for the tiny model."""
+
+    def run(*words: str, code: int = 0, cwd: Path = folder, before: Callable[[], None] | None = None) -> Answer:
+        done = run_program(cwd, *(word.format(tiny=tiny_folder) for word in words), before=before)
+        assert done.returncode == code, done.stderr
+        return done
+
+    return run

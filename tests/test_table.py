@@ -161,21 +161,24 @@ def test_intervals_hold_the_true_mean_about_as_often_as_they_say():
     assert 0.88 < np.mean([each.low <= 3 <= each.high for each in held]) <= 1
 
 
+LENGTH = 40  # long enough for slow clips to have moved by more than the followed place is off
+
+
 def row_of(method: str, speed: float, seeds: int = 2) -> Row:
     cases = [
-        (kind, seed, clip, score(clip, clip.world.render(speed * clip.distances(12))))
+        (kind, seed, clip, score(clip, clip.world.render(speed * clip.distances(LENGTH))))
         for seed in range(seeds)
         for kind in KINDS
         for clip in [table_clip(kind, seed)]
     ]
-    return make_row(method, 12, 1, cases)
+    return make_row(method, LENGTH, 1, cases)
 
 
 def test_differences_are_paired_and_the_page_shows_them():
     fast, slow = row_of("fast", 1.0), row_of("plain", 0.5)
     gained = difference(fast, slow, "speed")
     assert gained.mean == pytest.approx(0.5, abs=0.05)
-    assert gained.high - gained.low < 0.1
+    assert gained.high - gained.low < 0.15
     assert difference(fast, slow, "speed", "zoom").mean == pytest.approx(0.5, abs=0.02)
     page = markdown([slow, fast], ["speed", "seam"])
     assert page.splitlines()[0] == "| method | speed | seam | speed − plain |"
@@ -189,7 +192,7 @@ def test_clips_that_both_have_are_compared():
     assert both == difference(fast, row_of("plain", 0.5, seeds=1), "speed")
     with pytest.raises(ValueError, match="paired rows need clips in common"):
         difference(fast, slow, "seam")
-    assert pick([slow, row_of("plain", 0.5, seeds=1), fast], 12) == {"plain": slow, "fast": fast}
+    assert pick([slow, row_of("plain", 0.5, seeds=1), fast], LENGTH) == {"plain": slow, "fast": fast}
 
 
 def test_what_means_nothing_in_a_world_is_left_out_of_the_mean():
@@ -203,7 +206,7 @@ def test_results_are_read_as_they_were_written(tmp_path):
     rows = [row_of("plain", 0.5), row_of("fast", 1.0)]
     write_results(rows, {"python": "3"}, tmp_path / "results.json")
     assert read_results(tmp_path / "results.json") == (rows, {"python": "3"})
-    np.testing.assert_allclose(rows[1].curves["comet"], range(12), atol=0.6)
+    np.testing.assert_allclose(rows[1].curves["comet"], range(LENGTH), atol=3)
 
 
 def test_no_values_have_no_mean():

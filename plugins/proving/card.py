@@ -20,7 +20,7 @@ Exactly the classes, the conditioning and the scheduler of Stable Video Diffusio
 knows five worlds made by formula (`plugins/proving/worlds/`: {kinds}), and it knows nothing of Stable Video
 Diffusion's weights: what holds here is a lead for the large model, not a result.
 
-`motion_bucket_id` is 100 times the pixels moved in a seventh of a second, 10 to 90; `fps` was 5 to 10, and at a higher
+`motion_bucket_id` is 100 times the pixels moved in a seventh of a second, 6 to 48; `fps` was 5 to 10, and at a higher
 rate less happens from frame to frame; `noise_aug_strength` was about 0.05 (log-normal, 0.02 is usual). `sigma_max` is
 80, not 700. The image encoder is random and frozen. `example.png` is the first frame of a clip never trained on.
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 KINDS = tuple(WORLDS)
 REFERENCE_FPS = 7.0
 BUCKETS_PER_PIXEL = 100.0
-BUCKETS = (10.0, 90.0)
+BUCKETS = (6.0, 48.0)
 RATES = (5, 11)  # frames per second, the last one excluded
 HELD_OUT_SEED = 1_000_000  # clips from this seed on are never trained on
 
@@ -95,7 +95,7 @@ def prepare_clips(pipeline: StableVideoDiffusionPipeline, clips: int, frames: in
         frames_FRHW = frames_of(seed, frames, pipeline.vae.config.sample_size)
         encoded = encode(pipeline.vae, frames_FRHW.to(pipeline.vae.device)).cpu()
         latents.append(encoded * pipeline.vae.config.scaling_factor)
-        images.append(frames_FRHW[0])
+        images.append(frames_FRHW[0].clone())  # not a view, which would keep the whole clip
         contexts.append(embed_image(pipeline, frames_FRHW[:1])[0])
     drawn = [draw_clip(seed) for seed in range(clips)]
     rates_N = torch.tensor([clip.fps for clip in drawn])

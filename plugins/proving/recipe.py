@@ -17,11 +17,11 @@ class Recipe:
 
     seed: int = 0
     clips: int = 24000
-    vae_steps: int = 1800
+    vae_steps: int = 1200
     vae_batch: int = 16
-    decoder_steps: int = 500
+    decoder_steps: int = 400
     decoder_batch: int = 2
-    unet_steps: int = 6200
+    unet_steps: int = 3000
     unet_batch: int = 16
     size: int = 32  # pixels of a side
     device: str = "cpu"

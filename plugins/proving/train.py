@@ -48,7 +48,7 @@ def train(recipe: Recipe, work: Path, architecture: Architecture | None = None) 
 
 def _train_vae(vae: AutoencoderKLTemporalDecoder, recipe: Recipe, work: Path) -> None:
     loss = partial(vae_loss, vae, recipe)
-    fit(Stage("vae", vae, loss, recipe.vae_steps, learning_rate=2e-3), work, recipe.save_every)
+    fit(Stage("vae", vae, loss, recipe.vae_steps, learning_rate=2e-3, matrix_rate=5e-3), work, recipe.save_every)
     vae.eval()
     with torch.no_grad():
         frames_BRHW = torch.cat([frames_of(seed, 1, vae.config.sample_size) for seed in range(256)]).to(vae.device)
@@ -66,7 +66,9 @@ def _train_decoder(vae: AutoencoderKLTemporalDecoder, clips: Clips, recipe: Reci
     vae.encoder.requires_grad_(False)
     vae.quant_conv.requires_grad_(False)
     loss = partial(decoder_loss, vae, clips, recipe)
-    fit(Stage("decoder", vae, loss, recipe.decoder_steps, learning_rate=5e-4), work, recipe.save_every)
+    fit(
+        Stage("decoder", vae, loss, recipe.decoder_steps, learning_rate=5e-4, matrix_rate=2e-3), work, recipe.save_every
+    )
     vae.requires_grad_(False)
 
 

@@ -85,11 +85,11 @@ class Ground:
     waves: tuple[Wave, ...]
 
     @classmethod
-    def draw(cls, rng: np.random.Generator, strength: float = 1.0) -> Self:
+    def draw(cls, rng: np.random.Generator, strength: float = 1.0, low: float = 0.15, high: float = 0.4) -> Self:
         """Draw a background of four broad waves and two fine ones."""
         waves = [_wave(rng, periods, 0.05 * strength) for periods in ((1, 0), (0, 1), (1, 1), (1, -1))]
         waves += [_wave(rng, (int(rng.integers(2, 5)), int(rng.integers(-4, 5))), 0.015 * strength) for _ in range(2)]
-        return cls(draw_colour(rng, 0.15, 0.4), tuple(waves))
+        return cls(draw_colour(rng, low, high), tuple(waves))
 
     def render(self, size: int = SIDE, moved: Point = (0.0, 0.0)) -> Array:
         """Return it as (H, W, 3) in [0, 1], moved by so many pixels."""
@@ -129,12 +129,6 @@ def draw_colour(rng: np.random.Generator, low: float, high: float) -> Colour:
     """Draw red, green and blue, each between the bounds."""
     red, green, blue = (float(part) for part in rng.uniform(low, high, 3))
     return red, green, blue
-
-
-def draw_point(rng: np.random.Generator) -> Point:
-    """Draw a place on the torus."""
-    x, y = (float(part) for part in rng.uniform(0, SIDE, 2))
-    return x, y
 
 
 def middle_on_torus(weights_FHW: Array) -> Array:

@@ -1,4 +1,7 @@
-"""A comet: a bright head with a tail behind it, which flies straight over a still background and round the torus."""
+"""A comet: a bright head with a tail behind it, which flies straight over a still background and round the torus.
+
+It begins so that it does not reach the border for a while: a small model learns motion long before it learns borders.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,6 @@ from .canvas import (
     Track,
     World,
     draw_colour,
-    draw_point,
     grid,
     middle_on_torus,
     soft_edge,
@@ -25,6 +27,7 @@ from .canvas import (
 )
 
 NEAR = 2.5  # pixels from its middle within which a thing is looked for
+ROOM = 12.0  # pixels that a thing flies before it comes to the border
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +43,9 @@ class Body:
     @classmethod
     def draw(cls, rng: np.random.Generator) -> Self:
         """Draw one of any direction and bright colour."""
-        return cls(
-            start=draw_point(rng),
-            angle=float(rng.uniform(0, 2 * np.pi)),
-            radius=float(rng.uniform(2.2, 3.4)),
-            tail=float(rng.uniform(10.0, 14.0)),
-            colour=draw_colour(rng, 0.65, 1.0),
-        )
+        angle, radius, tail = (float(rng.uniform(*ends)) for ends in ((0, 2 * np.pi), (2.2, 3.0), (9.0, 12.0)))
+        start = _clear_of_the_border(rng, angle, radius, tail)
+        return cls(start, angle, radius, tail, colour=draw_colour(rng, 0.65, 1.0))
 
     @property
     def direction(self) -> Point:
@@ -74,6 +73,16 @@ class Body:
         width = 0.8 * self.radius * np.maximum(fade, 0.4)
         covered: Array = np.maximum(head, 0.9 * fade * np.exp(-0.5 * (across / width) ** 2))
         return covered
+
+
+def _clear_of_the_border(rng: np.random.Generator, angle: float, radius: float, tail: float) -> Point:
+    """Draw a place such that all of a body stays on the canvas for the first ROOM pixels."""
+    margin = radius + 0.5
+    x, y = (
+        float(rng.uniform(margin + max(tail * along, -ROOM * along), SIDE - margin - max(-tail * along, ROOM * along)))
+        for along in (np.cos(angle), np.sin(angle))
+    )
+    return x, y
 
 
 def follow_covers(covers_FNHW: Array, truth_NHW: Array, start_N2: Array) -> Track:

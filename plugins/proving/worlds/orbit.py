@@ -7,7 +7,7 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from .canvas import SIDE, Array, Ground, Point, Track, World, draw_point, grid, wrap
+from .canvas import SIDE, Array, Ground, Point, Track, World, grid, wrap
 from .comet import Body, middles, presence, unmix
 
 
@@ -24,9 +24,12 @@ class Orbit(World):
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> Self:
-        """Draw an orbit that the torus does not cut."""
+        """Draw an orbit that lies on the canvas whole."""
         body, ground = Body.draw(rng), Ground.draw(rng)
-        return cls(body, ground, draw_point(rng), float(rng.uniform(6.0, 10.0)), 1 if rng.random() < 0.5 else -1)
+        radius = float(rng.uniform(6.0, 10.0))
+        margin = radius + body.radius + 0.5
+        x, y = (float(rng.uniform(margin, SIDE - margin)) for _ in range(2))
+        return cls(body, ground, (x, y), radius, 1 if rng.random() < 0.5 else -1)
 
     def angles(self, distances_F: Array) -> Array:
         """Return where on the circle the head is, (F,) in radians."""

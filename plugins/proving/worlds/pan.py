@@ -1,4 +1,7 @@
-"""A pan: the whole picture moves over the torus; small comets in it show where to."""
+"""A pan: the whole picture moves over the torus; a comet in it shows where to.
+
+Here the comet is dark and the background bright, so that the first frame tells that both move.
+"""
 
 from __future__ import annotations
 
@@ -7,47 +10,42 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from .canvas import SIDE, Array, Ground, Track, World, unwrap
+from .canvas import SIDE, Array, Ground, Track, World, draw_colour, unwrap
 from .comet import Body
 
-MARKS = 3
-TEXTURE = 2.0  # stronger than a background that only lies behind
+TEXTURE = 1.5  # stronger than a background that only lies behind
 
 
 @dataclass(frozen=True, slots=True)
 class Pan(World):
-    """A texture with marks, all of which move together."""
+    """A texture and a comet that move together."""
 
     kind: ClassVar[str] = "pan"
-    marks: tuple[Body, ...]
+    body: Body
     ground: Ground
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> Self:
-        """Draw a texture, and marks that all point the same way."""
-        first = Body.draw(rng)
-        marks = [replace(Body.draw(rng), angle=first.angle) for _ in range(MARKS)]
-        small = (replace(mark, radius=0.6 * mark.radius, tail=0.6 * mark.tail) for mark in marks)
-        return cls(tuple(small), Ground.draw(rng, TEXTURE))
+        """Draw a texture and a comet."""
+        body = replace(Body.draw(rng), colour=draw_colour(rng, 0.0, 0.2))
+        return cls(body, Ground.draw(rng, TEXTURE, low=0.5, high=0.75))
 
     def render(self, distances_F: Array, size: int = SIDE) -> Array:
         """Return the frames, (F, H, W, 3) in [0, 1]."""
-        ahead, aside = self.marks[0].direction
+        ahead, aside = self.body.direction
         grounds = [self.ground.render(size, (distance * ahead, distance * aside)) for distance in distances_F]
         frames_FHW3 = np.stack(grounds)
-        for mark in self.marks:
-            cover_FHW1 = mark.coverage(distances_F, size)[..., None]
-            frames_FHW3 = frames_FHW3 * (1 - cover_FHW1) + np.asarray(mark.colour) * cover_FHW1
-        return frames_FHW3
+        cover_FHW1 = self.body.coverage(distances_F, size)[..., None]
+        return frames_FHW3 * (1 - cover_FHW1) + np.asarray(self.body.colour) * cover_FHW1
 
     def path(self, distances_F: Array) -> Array:
         """Return how far the picture has moved, (F, 1, 2)."""
-        path_F12: Array = distances_F[:, None, None] * np.asarray(self.marks[0].direction)
+        path_F12: Array = distances_F[:, None, None] * np.asarray(self.body.direction)
         return path_F12
 
     def flow(self, distances_F: Array, size: int = SIDE) -> Array:
         """Return the same motion everywhere, (F, H, W, 2)."""
-        direction_2 = np.asarray(self.marks[0].direction)
+        direction_2 = np.asarray(self.body.direction)
         return np.broadcast_to(direction_2, (len(distances_F), size, size, 2)).copy()
 
     def follow(self, video_FHW3: Array) -> Track:

@@ -7,10 +7,12 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from .canvas import SIDE, Array, Ground, Track, World
+from .canvas import SIDE, Array, Ground, Track, World, wrap
 from .comet import Body, follow_covers, unmix
 
 COLOURS = ((1.0, 0.75, 0.3), (0.35, 0.8, 1.0))  # warm and cold, so that each can be told from the other
+
+TRIED = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,18 +26,13 @@ class Two(World):
     @classmethod
     def draw(cls, rng: np.random.Generator) -> Self:
         """Draw two comets whose directions differ by 60 to 180 degrees."""
-        warm, cold = Body.draw(rng), Body.draw(rng)
-        turn = float(rng.uniform(np.pi / 3, np.pi)) * (1 if rng.random() < 0.5 else -1)
-        # Half the torus apart, so that both are seen whole in the first frame.
-        start = ((warm.start[0] + SIDE / 2) % SIDE, (warm.start[1] + SIDE / 2) % SIDE)
-        warm = replace(warm, colour=COLOURS[0], radius=0.85 * warm.radius, tail=0.8 * warm.tail)
-        cold = replace(
-            cold,
-            colour=COLOURS[1],
-            start=start,
-            angle=warm.angle + turn,
-            radius=0.85 * cold.radius,
-            tail=0.8 * cold.tail,
+        warm = Body.draw(rng)
+        # The farthest of many that fly another way, so that both are seen whole in the first frame.
+        others = [other for other in (Body.draw(rng) for _ in range(TRIED)) if _between(warm, other) > np.pi / 3]
+        cold = max(others, key=lambda other: _apart(warm, other))
+        warm, cold = (
+            replace(body, colour=colour, radius=0.85 * body.radius, tail=0.8 * body.tail)
+            for body, colour in zip((warm, cold), COLOURS, strict=True)
         )
         return cls((warm, cold), Ground.draw(rng))
 
@@ -70,3 +67,15 @@ class Two(World):
         covers_FNHW = unmix(video_FHW3, self.ground.render(size), colours_N3)
         truth_NHW = np.concatenate([body.coverage(np.zeros(1), size) for body in self.bodies])
         return follow_covers(covers_FNHW, truth_NHW, self.path(np.zeros(1))[0])
+
+
+def _between(one: Body, other: Body) -> float:
+    """Return the angle between two directions, 0 ... pi."""
+    first, second = (np.asarray(body.direction) for body in (one, other))
+    return float(np.arccos(np.clip(first @ second, -1, 1)))
+
+
+def _apart(one: Body, other: Body) -> float:
+    """Return how far apart the middles of two comets, tails counted, begin, in pixels."""
+    first, second = (np.asarray(body.start) - 0.3 * body.tail * np.asarray(body.direction) for body in (one, other))
+    return float(np.linalg.norm(wrap(first - second)))

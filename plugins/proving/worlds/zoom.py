@@ -1,7 +1,7 @@
 """A zoom in or out on a picture that looks the same at every scale: it can go on forever.
 
-The picture is a sum of waves in the logarithm of the distance from the centre, and in the angle. Their crests are steep
-on the side to which they move, so the first frame tells whether it zooms in or out.
+The picture is a sum of waves in the logarithm of the distance from the centre, and in the angle. A disc in the middle
+tells whether it zooms in or out: everything comes out of a bright one, and falls into a dark one.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ import numpy as np
 from .canvas import SIDE, Array, Colour, Track, Wave, World, draw_colour, grid
 
 PERIOD = float(np.log(4.0))  # the picture is the same again after a zoom by 4
-KNEE = 2.5  # pixels from the centre below which the rings would be too fine to be seen
+DISC = 3.5  # pixels from the centre below which the rings would be too fine to be seen
+BRIGHT, DARK = 0.95, 0.05
+HIDDEN = 0.2  # how far the disc must cover a place for what is there not to count
 REFERENCE = SIDE / 4  # distance from the centre at which a point moves as far as the world has
 
 
@@ -32,7 +34,7 @@ class Zoom(World):
         """Draw rings, spokes and spirals."""
         rings = tuple(
             Wave(periods, float(rng.uniform(0, 2 * np.pi)), draw_colour(rng, -strength, strength))
-            for periods, strength in (((1, 0), 0.2), ((1, 1), 0.12), ((1, -2), 0.12), ((0, 2), 0.08), ((0, 3), 0.08))
+            for periods, strength in (((1, 0), 0.2), ((1, 1), 0.15), ((0, 2), 0.1))
         )
         return cls(draw_colour(rng, 0.35, 0.65), rings, 1 if rng.random() < 0.5 else -1)
 
@@ -40,15 +42,14 @@ class Zoom(World):
         """Return the frames, (F, H, W, 3) in [0, 1]."""
         away_HW, angle_HW = self._polar(size)
         depth_HW = np.log(np.maximum(away_HW, 1e-6) / REFERENCE)
-        seen_HW1 = (1 - np.exp(-((away_HW / KNEE) ** 4)))[..., None]
+        disc_HW1 = _disc(away_HW)[..., None]
         moved_F = self.direction * distances_F / REFERENCE
         frames_FHW3 = np.broadcast_to(np.asarray(self.colour), (len(distances_F), size, size, 3)).copy()
         for ring in self.rings:
             along_FHW = 2 * np.pi * ring.periods[0] * (depth_HW - moved_F[:, None, None]) / PERIOD
             phase_FHW = along_FHW + ring.periods[1] * angle_HW + ring.phase
-            # The second harmonic leans the crest towards where it goes.
-            crest_FHW = np.sin(phase_FHW) - self.direction * 0.4 * (ring.periods[0] > 0) * np.sin(2 * phase_FHW)
-            frames_FHW3 += seen_HW1 * crest_FHW[..., None] * np.asarray(ring.amplitude)
+            frames_FHW3 += np.sin(phase_FHW)[..., None] * np.asarray(ring.amplitude)
+        frames_FHW3 = frames_FHW3 * (1 - disc_HW1) + (BRIGHT if self.direction > 0 else DARK) * disc_HW1
         return np.clip(frames_FHW3, 0.0, 1.0, out=frames_FHW3)
 
     @staticmethod
@@ -62,18 +63,21 @@ class Zoom(World):
         return np.stack([self.direction * distances_F, np.zeros_like(distances_F)], axis=-1)[:, None]
 
     def flow(self, distances_F: Array, size: int = SIDE) -> Array:
-        """Return motion away from the centre (or towards it) that grows with the distance, (F, H, W, 2)."""
+        """Return motion away from the disc (or towards it) that grows with the distance, (F, H, W, 2)."""
         y_H1, x_1W = grid(size)
         x_HW, y_HW = np.broadcast_arrays(x_1W - SIDE / 2, y_H1 - SIDE / 2)
-        outwards_HW2 = self.direction * np.stack([x_HW, y_HW], axis=-1) / REFERENCE
+        outside_HW1 = (_disc(np.hypot(x_HW, y_HW)) < HIDDEN)[..., None]
+        outwards_HW2 = self.direction * np.stack([x_HW, y_HW], axis=-1) / REFERENCE * outside_HW1
         return np.broadcast_to(outwards_HW2, (len(distances_F), size, size, 2)).copy()
 
     def follow(self, video_FHW3: Array) -> Track:
         """Find how far each frame has zoomed by comparing it with the truth at all distances of one period."""
         step = 0.05
         distances_D = np.arange(0, PERIOD * REFERENCE, step)
-        known_DN = _without_mean(self.render(distances_D, video_FHW3.shape[1]))
-        video_FN = _without_mean(video_FHW3)
+        # The disc is the same at every distance and would only hide the differences.
+        outside_HW = _disc(self._polar(video_FHW3.shape[1])[0]) < HIDDEN
+        known_DN = _without_mean(self.render(distances_D, video_FHW3.shape[1])[:, outside_HW])
+        video_FN = _without_mean(video_FHW3[:, outside_HW])
         norms_FD = np.linalg.norm(video_FN, axis=1)[:, None] * np.linalg.norm(known_DN, axis=1) + 1e-12
         likeness_FD = video_FN @ known_DN.T / norms_FD
         best_F = likeness_FD.argmax(axis=1)
@@ -84,7 +88,13 @@ class Zoom(World):
         return Track(path_FN2, likeness_FD.max(axis=1)[:, None])
 
 
-def _without_mean(video_FHW3: Array) -> Array:
-    """Return each frame without its mean colour, as a vector, (F, N)."""
-    vectors_FN: Array = (video_FHW3 - video_FHW3.mean(axis=(1, 2), keepdims=True)).reshape(len(video_FHW3), -1)
+def _disc(away_HW: Array) -> Array:
+    """Return how far the disc covers what lies so far from the centre, in [0, 1]."""
+    cover_HW: Array = np.exp(-((away_HW / DISC) ** 4))
+    return cover_HW
+
+
+def _without_mean(video_FN3: Array) -> Array:
+    """Return each frame without its mean colour, as a vector, (F, 3 N)."""
+    vectors_FN: Array = (video_FN3 - video_FN3.mean(axis=1, keepdims=True)).reshape(len(video_FN3), -1)
     return vectors_FN
