@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 import longtake
 from longtake.plugins.proving.clips import draw_clip
 from longtake.plugins.proving.export import EXAMPLE_KIND, EXAMPLE_SEED
+from longtake.plugins.proving.figures import draw_worlds
 
 DOCS = Path(__file__).parent
 FRAMES = 56
@@ -53,6 +54,7 @@ def main() -> None:
     for label, options in ROWS.items():
         videos[label] = longtake.generate("example", **asked, **options).frames
     contact_sheet(videos, SCALE, SHOWN).save(DOCS / "plain-and-longtake.png")
+    draw_worlds(DOCS / "worlds.png")
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ def row(method, frames, speed, seeds=2):
         (kind, seed, clip, score(clip, clip.world.render(speed * clip.distances(frames))))
         for seed in range(seeds)
         for kind in KINDS
-        for clip in [table_clip(kind, seed)]
+        for clip in [table_clip(kind, seed, frames)]
     ]
     return make_row(method, frames, 1, cases)
 

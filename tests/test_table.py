@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 import longtake
 from longtake.core.errors import LongtakeError
 from longtake.plugins.proving import commands
-from longtake.plugins.proving.cases import FASTEST_BUCKET, SLOWEST_BUCKET, make, table_clip
-from longtake.plugins.proving.clips import KINDS
+from longtake.plugins.proving.cases import buckets, make, table_clip
+from longtake.plugins.proving.clips import BUCKETS, KINDS
 from longtake.plugins.proving.measures import score
 from longtake.plugins.proving.methods import LENGTHS, METHODS, PLAIN, QUESTIONS, STAGES, choose
 from longtake.plugins.proving.report import bootstrap, difference, estimate, markdown, pick
@@ -67,18 +67,22 @@ def test_a_cell_has_another_file_for_whatever_changes_its_numbers():
     assert cell.file == Cell(PLAIN, 28, 4, 25).file
 
 
-@given(kind=st.sampled_from(KINDS), seed=st.integers(0, 500))
-@settings(max_examples=30)
-def test_the_clips_of_a_table_are_the_same_for_all_and_slow_enough_to_be_compensated(kind, seed):
-    clip = table_clip(kind, seed)
-    assert clip == table_clip(kind, seed)
-    assert SLOWEST_BUCKET <= clip.motion_bucket <= FASTEST_BUCKET
+@given(kind=st.sampled_from(KINDS), seed=st.integers(0, 500), frames=st.integers(5, 112))
+@settings(max_examples=40)
+def test_the_clips_of_a_table_are_the_same_for_all_and_slow_enough_to_be_compensated(kind, seed, frames):
+    clip = table_clip(kind, seed, frames)
+    assert clip == table_clip(kind, seed, frames)
+    assert clip.world == table_clip(kind, seed, 14).world
     assert clip.fps == 7
+    slowest, fastest = buckets(frames)
+    assert BUCKETS[0] <= slowest <= clip.motion_bucket <= fastest <= BUCKETS[1]
+    assert fastest * max(1, frames / 14) <= 1.25 * BUCKETS[1] * (1 + 1e-9)
+    assert frames > 56 or fastest * max(1, frames / 14) <= BUCKETS[1] * (1 + 1e-9)
 
 
 def test_the_rows_beside_the_methods_are_what_they_say(builtins):
     model = longtake.load_model()
-    clip = table_clip("comet", 0)
+    clip = table_clip("comet", 0, 20)
     by_name = {method.name: method for method in METHODS}
     still, truth, chain, windows, plain = (
         make(by_name[name], 20, 2, clip, 0, model, builtins)
@@ -169,7 +173,7 @@ def row_of(method: str, speed: float, seeds: int = 2) -> Row:
         (kind, seed, clip, score(clip, clip.world.render(speed * clip.distances(LENGTH))))
         for seed in range(seeds)
         for kind in KINDS
-        for clip in [table_clip(kind, seed)]
+        for clip in [table_clip(kind, seed, LENGTH)]
     ]
     return make_row(method, LENGTH, 1, cases)
 

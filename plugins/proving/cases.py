@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .clips import HELD_OUT_SEED, KINDS, Clip, draw_clip
+from .clips import BUCKETS, HELD_OUT_SEED, KINDS, Clip, draw_clip
 from .methods import Method
 from .worlds.canvas import Array
 
@@ -16,9 +16,18 @@ if TYPE_CHECKING:
     from ...core.model import Model
 
 TABLE_SEED = HELD_OUT_SEED + 10_000  # clips from here on are seen by nothing but tables
-# So slow that a bucket raised with the stretch is a trained one, as far as may be.
-SLOWEST_BUCKET, FASTEST_BUCKET = 6.0, 12.0
 GOLDEN = 0.618033988749895
+TRAINED = 14  # frames of the small model
+
+
+def buckets(frames: int) -> tuple[float, float]:
+    """Return between which motion buckets the clips of a length lie.
+
+    They are trained ones, and where that can be still are when they are raised with the stretch.
+    """
+    stretch = max(1.0, frames / TRAINED)
+    slowest = max(BUCKETS[0], BUCKETS[1] / 2 / stretch)
+    return slowest, max(1.25 * slowest, BUCKETS[1] / stretch)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +38,14 @@ class Made:
     borders: tuple[int, ...] = ()
 
 
-def table_clip(kind: str, seed: int) -> Clip:
-    """Return the clip of a table: the same for every method, another for every world and seed.
+def table_clip(kind: str, seed: int, frames: int) -> Clip:
+    """Return the clip of a table: the same for every method at a length, another for every world and seed.
 
-    The speeds are spread evenly over the seeds.
+    The longer the video, the slower the clip, so that all go about as far; the speeds of a length are spread evenly
+    over the seeds.
     """
-    bucket = SLOWEST_BUCKET + (FASTEST_BUCKET - SLOWEST_BUCKET) * (seed * GOLDEN % 1.0)
+    slowest, fastest = buckets(frames)
+    bucket = slowest + (fastest - slowest) * (seed * GOLDEN % 1.0)
     return draw_clip(TABLE_SEED + len(KINDS) * seed + KINDS.index(kind), kind, motion_bucket=bucket, fps=7.0)
 
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...core.whole import whole_file
-from .cases import make, table_clip
-from .clips import KINDS
+from .cases import TABLE_SEED, make, table_clip
+from .clips import BUCKETS, KINDS, draw_clip
 from .methods import Method
 from .report import estimate, pick
 from .results import Row
@@ -88,8 +88,9 @@ def draw_shares(rows: Sequence[Row], path: Path, columns: Sequence[str] = ("vali
 
 
 def draw_worlds(path: Path, frames: int = 28, seed: int = 0) -> None:
-    """Draw the truth of a clip of each world."""
-    clips = {kind: table_clip(kind, seed) for kind in KINDS}
+    """Draw the truth of a clip of each world, at the highest speed of the training."""
+    first = TABLE_SEED + len(KINDS) * seed
+    clips = {kind: draw_clip(first + place, kind, BUCKETS[1], fps=7) for place, kind in enumerate(KINDS)}
     _sheet({kind: {kind: clip.render(frames)} for kind, clip in clips.items()}, path)
 
 
@@ -99,7 +100,7 @@ def draw_sheet(
     """Draw, for a clip of each world, the truth and what each method makes of it."""
     blocks = {}
     for kind in KINDS:
-        clip = table_clip(kind, seed)
+        clip = table_clip(kind, seed, frames)
         made = {each.name: make(each, frames, steps, clip, seed, model, plugins).video_FHW3 for each in methods}
         blocks[kind] = {f"{kind}: truth": clip.render(frames)} | made
     _sheet(blocks, path)

@@ -13,7 +13,7 @@ from .machine import commit, machine
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How much of everything; the defaults, compiled, made the embedded model."""
+    """How much of everything; the defaults, compiled, are the recipe of the embedded model."""
 
     seed: int = 0
     clips: int = 24000
@@ -62,3 +62,10 @@ class Recipe:
         changed = {name: value for name, value in asdict(self).items() if value != usual[name] and name != "compiled"}
         words = [f"--{name.replace('_', '-')} {value}" for name, value in changed.items()]
         return " ".join([*words, "--compile"] if self.compiled else words)
+
+
+# By name of ``longtake prove train --recipe``. The one for a GPU has been run on none yet.
+RECIPES = {
+    "cpu": Recipe(),
+    "gpu": Recipe(size=64, device="cuda", compiled=True, unet_batch=64, unet_steps=6000),
+}

@@ -93,7 +93,7 @@ def work_out(cell: Cell) -> Row:
     cases = []
     for seed in range(cell.seeds):
         for kind in KINDS:
-            clip = table_clip(kind, seed)
+            clip = table_clip(kind, seed, cell.frames)
             made = make(cell.method, cell.frames, cell.steps, clip, seed, model, plugins)
             cases.append((kind, seed, clip, score(clip, made.video_FHW3, made.borders)))
     return make_row(cell.method.name, cell.frames, cell.steps, cases)

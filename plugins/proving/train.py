@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ...core.model import choose_device
 from .architecture import Architecture, build_pipeline
 from .check import save_sheet
 from .clips import HELD_OUT_SEED, Clips, encode, frames_of, prepare_clips
@@ -38,7 +39,7 @@ def train(recipe: Recipe, work: Path, architecture: Architecture | None = None) 
     architecture = architecture or Architecture(latent_size=recipe.size // 4)
     work.mkdir(parents=True, exist_ok=True)
     recipe.claim(work)
-    pipeline = build_pipeline(architecture, recipe.seed).to(recipe.device)
+    pipeline = build_pipeline(architecture, recipe.seed).to(choose_device(recipe.device))
     _train_vae(pipeline.vae, recipe, work)
     clips = _clips(pipeline, recipe, architecture, work)
     _train_decoder(pipeline.vae, clips, recipe, work)

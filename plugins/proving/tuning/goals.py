@@ -71,7 +71,7 @@ def _of_worlds(name: str, seeds: int, model: Model, plugins: Plugins, data: dict
     values = []
     for seed in range(seeds):
         for kind in KINDS:
-            clip = table_clip(kind, seed)
+            clip = table_clip(kind, seed, data["frames"])
             made = make(method, data["frames"], data["steps"], clip, seed, model, plugins)
             values.append(COLUMNS[name].take(score(clip, made.video_FHW3, made.borders)))
     known = [value for value in values if value is not None]
