@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -133,6 +138,33 @@ def test_the_command_writes_a_page_and_results_and_names_what_it_does_not_know(t
     assert len(about["weights"]) == 16
     with pytest.raises(LongtakeError, match="unknown method 'lineer'; known: .*\ndid you mean 'linear'"):
         raise CliRunner().invoke(commands.prove, [*asked, "--method", "lineer"]).exception
+
+
+def test_ctrl_c_keeps_the_finished_cells_and_begins_no_other(tmp_path):
+    program = Path(sys.executable).with_name("longtake")
+    asked = ["--frames", "14", "--seeds", "1", "--steps", "2", "--stage", "screen", "--workers", "1"]
+    process = subprocess.Popen(
+        [program, "prove", "run", "--out", str(tmp_path), *asked],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # A shell that runs tests in the background may have told its children to ignore it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
+    )
+    try:
+        first = process.stderr.readline()
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does it
+        _, stderr = process.communicate(timeout=100)
+    finally:
+        process.kill()
+    assert first.startswith("1 of ")
+    assert process.returncode == 130
+    assert "stopped by Ctrl-C" in stderr
+    assert "Traceback" not in stderr
+    files = [path.name for path in (tmp_path / "cells").iterdir()]
+    assert 1 <= len(files) < 5
+    assert all(name.endswith(".json") for name in files)
+    assert not (tmp_path / "results.json").exists()
 
 
 def test_methods_are_chosen_with_their_baseline():

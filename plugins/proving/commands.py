@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,6 +55,7 @@ def train(out: Path, work: Path, name: str, threads: int, **options: Any) -> Non
     from .export import export
     from .train import train as train_pipeline
 
+    silence_models()
     torch.set_num_threads(threads)
     recipe = replace(RECIPES[name], **{option: value for option, value in options.items() if value is not None})
     export(train_pipeline(recipe, work), recipe, work, out)
@@ -73,15 +75,16 @@ def train(out: Path, work: Path, name: str, threads: int, **options: Any) -> Non
 @click.option("--method", "names", multiple=True, help="Only these methods, by name.  [default: those of the stage]")
 @click.option("--seeds", type=click.IntRange(min=1), help="Clips of each world in a cell.  [default: 2, then 13]")
 @click.option("--steps", default=STEPS, show_default=True, type=click.IntRange(min=1), help="Denoising steps.")
-@click.option("--workers", default=1, show_default=True, type=click.IntRange(min=1), help="Cells at a time.")
-def run(out: Path, workers: int, **asked: Any) -> None:
+@click.option("--workers", type=click.IntRange(min=1), help="Cells at a time.  [default: one for each core]")
+def run(out: Path, workers: int | None, **asked: Any) -> None:
     """Compare methods on the worlds; may be killed at any time and goes on from the cells that are finished."""
     from .run import run_table
 
     def finished(done: int, cells: int, what: str) -> None:
         click.echo(f"{done} of {cells}: {what}", err=True)
 
-    click.echo(run_table(out, workers, finished, **asked))
+    silence_models()
+    click.echo(run_table(out, workers or os.cpu_count() or 1, finished, **asked))
 
 
 @prove.command()

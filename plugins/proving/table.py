@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import signal
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
+from multiprocessing import get_context
 from pathlib import Path
 
+from ...core.errors import LongtakeError
 from .cases import make, table_clip
 from .clips import KINDS
 from .measures import score
@@ -57,6 +61,9 @@ def run_cells(cells: Iterable[Cell], folder: Path, workers: int, finished: Calla
         workers: processes.
         finished: is told each cell as soon as its file is there, those of earlier runs too.
 
+    Raises:
+        LongtakeError: a worker was killed.
+
     """
     folder.mkdir(parents=True, exist_ok=True)
     missing = []
@@ -67,11 +74,25 @@ def run_cells(cells: Iterable[Cell], folder: Path, workers: int, finished: Calla
             missing.append(cell)
     # The long ones first, so that no worker is left alone with one at the end.
     missing.sort(key=lambda cell: -cell.frames * cell.seeds)
-    with ProcessPoolExecutor(workers) as pool:
+    # Processes that start from nothing: a fork of one whose threads have already worked may wait for them for ever.
+    with ProcessPoolExecutor(workers, get_context("spawn"), _end_at_ctrl_c) as pool:
         running = {pool.submit(_write_cell, cell, folder): cell for cell in missing}
-        for done in as_completed(running):
-            done.result()
-            finished(running[done])
+        try:
+            for done in as_completed(running):
+                done.result()
+                finished(running[done])
+        except BrokenProcessPool:
+            raise LongtakeError(
+                "a worker was ended from outside, perhaps for want of memory; run it again, with fewer --workers: "
+                "finished cells are kept"
+            ) from None
+        finally:  # at Ctrl-C, say, what has not begun must not begin
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _end_at_ctrl_c() -> None:
+    """Let a worker end without a word; the main process says what there is to say."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _write_cell(cell: Cell, folder: Path) -> None:
