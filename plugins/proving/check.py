@@ -54,7 +54,7 @@ def save_sheet(pipeline: StableVideoDiffusionPipeline, path: Path, steps: int = 
     """Draw the truth, and below it the generated video, of a held-out clip of each world."""
     rows = []
     for index, kind in enumerate(KINDS):
-        clip = draw_clip(HELD_OUT_SEED + index, kind, motion_bucket=60.0, fps=7.0)
+        clip = draw_clip(HELD_OUT_SEED + index, kind, BUCKETS[1], fps=7.0)
         video_FHW3 = generate(pipeline, clip, index, steps, guidance)
         rows += [clip.render(*video_FHW3.shape[:2]), video_FHW3]
     sheet = as_picture(np.concatenate([np.concatenate(list(row), axis=1) for row in rows]))

@@ -36,7 +36,7 @@ def prove() -> None:
     type=click.Choice(list(RECIPES)),
     default="cpu",
     show_default=True,
-    help="cpu: 32x32 pixels, about an hour on two cores. gpu: 64x64, for one large GPU. What follows changes it.",
+    help="cpu: 32x32 pixels, about two hours on two cores. gpu: 64x64, for one large GPU. What follows changes it.",
 )
 @click.option("--seed", type=click.IntRange(min=0), help="Seed of the weights and of every draw.")
 @click.option("--clips", type=click.IntRange(min=1), help="Clips rendered for training.")
