@@ -76,6 +76,9 @@ def _between(one: Body, other: Body) -> float:
 
 
 def _apart(one: Body, other: Body) -> float:
-    """Return how far apart the middles of two comets, tails counted, begin, in pixels."""
-    first, second = (np.asarray(body.start) - 0.3 * body.tail * np.asarray(body.direction) for body in (one, other))
-    return float(np.linalg.norm(wrap(first - second)))
+    """Return how far apart the nearest points of two comets, along their tails, begin, in pixels."""
+    along_K1 = np.linspace(0, 1, 7)[:, None]
+    first_K2, second_K2 = (
+        np.asarray(body.start) - along_K1 * body.tail * np.asarray(body.direction) for body in (one, other)
+    )
+    return float(np.linalg.norm(wrap(first_K2[:, None] - second_K2), axis=-1).min())
