@@ -50,7 +50,7 @@ def test_tables_say_what_the_results_say(page, rows):
     worlds = page.worlds(["linear"], 28, "background").splitlines()
     assert worlds[0] == "| background | pan | zoom | orbit | comet | two |"
     assert worlds[2].startswith("| linear | – | – | 0.0")
-    assert page.gain("linear + motion", "linear", 28, "speed").mean == pytest.approx(0.5, abs=0.06)
+    assert page.gain("linear + motion", "linear", 28, "speed").mean == pytest.approx(0.5, abs=0.03)
     assert page.best(28, count=1) == "- linear + motion: 1.00 [1.00, 1.00] (10 clips)"
     table = page.table(["plain", "linear"], 14, ["valid"], "plain").splitlines()
     assert table[0] == "| method | valid | valid − plain |"

@@ -214,7 +214,7 @@ def test_differences_are_paired_and_the_page_shows_them():
     fast, slow = row_of("fast", 1.0), row_of("plain", 0.5)
     gained = difference(fast, slow, "speed")
     assert gained.mean == pytest.approx(0.5, abs=0.05)
-    assert gained.high - gained.low < 0.15
+    assert gained.high - gained.low < 0.1
     assert difference(fast, slow, "speed", "zoom").mean == pytest.approx(0.5, abs=0.02)
     page = markdown([slow, fast], ["speed", "seam"])
     assert page.splitlines()[0] == "| method | speed | seam | speed − plain |"

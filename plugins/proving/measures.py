@@ -24,7 +24,8 @@ PRESENT = (0.5, 1.8)  # how much of a thing there is, against the truth
 VISIBLE = 0.8  # of a thing in the truth itself; less is hidden by another
 SPEED_RANGE = (0.75, 1.33)  # realised over asked speed
 SLOWEST_VALID = 0.15  # of the asked speed: slower is standing still
-COLOURS_KEPT = 0.15  # mean error of the colours in [0, 1] in the last quarter
+COLOURS_KEPT = 0.10  # mean error of the colours of a background, or of a whole picture, in [0, 1] in the last quarter
+THING_KEPT = 0.15  # the same of a thing before a background: edges that are a pixel off count in full
 BACK = 1.0  # pixels behind the farthest place so far, from which on a frame is a repetition
 REACH, GRAIN = 8.0, 0.05  # how far from the frame before a frame's distance is looked for, in pixels, and how finely
 
@@ -101,7 +102,7 @@ def score(clip: Clip, video_FHW3: Array, borders: Sequence[int] = ()) -> Score:
     there_FN = (track.presence_FN > PRESENT[0]) & (track.presence_FN < PRESENT[1])
     present_F = (there_FN | ~seen_FN).all(axis=1)
     identity, background = _drifts(clip.world, moved_F, video_FHW3)
-    sound = bool(present_F.all()) and max(identity, background or 0.0) < COLOURS_KEPT
+    sound = bool(present_F.all()) and _kept(identity, background)
     steps_S = np.diff(moved_F)
     usual = max(float(np.median(np.abs(steps_S))), 1e-3)
     return Score(
@@ -167,6 +168,12 @@ def _drifts(world: World, moved_F: Array, video_FHW3: Array) -> tuple[float, flo
     if things_FHW is None:
         return float(away_FHW.mean()), None
     return float(np.average(away_FHW, weights=things_FHW)), float(np.average(away_FHW, weights=1 - things_FHW))
+
+
+def _kept(identity: float, background: float | None) -> bool:
+    if background is None:
+        return identity < COLOURS_KEPT
+    return identity < THING_KEPT and background < COLOURS_KEPT
 
 
 def _sharpness(world: World, moved_F: Array, video_FHW3: Array) -> Quarters:
