@@ -21,6 +21,10 @@ from PIL import Image
 
 import longtake
 from longtake.core.manager import Plugins
+from longtake.plugins.proving.cases import table_clip
+from longtake.plugins.proving.clips import KINDS
+from longtake.plugins.proving.measures import score
+from longtake.plugins.proving.results import Row, make_row
 
 if TYPE_CHECKING:
     from diffusers import EulerDiscreteScheduler, StableVideoDiffusionPipeline
@@ -144,6 +148,23 @@ def picture() -> Image.Image:
     rows, columns = np.mgrid[0:40, 0:48]
     channels = [columns * 5, rows * 6, 128 + 60 * np.sin(rows / 5) * np.cos(columns / 7)]
     return Image.fromarray(np.stack(channels, axis=-1).astype(np.uint8))
+
+
+def true_row(method: str, frames: int, speed: float, seeds: int = 2) -> Row:
+    """Return the row of a method that shows the truth at a share of its speed."""
+    cases = [
+        (kind, seed, clip, score(clip, clip.world.render(speed * clip.distances(frames))))
+        for seed in range(seeds)
+        for kind in KINDS
+        for clip in [table_clip(kind, seed, frames)]
+    ]
+    return make_row(method, frames, 1, cases)
+
+
+@pytest.fixture(scope="session")
+def row_of() -> Callable[..., Row]:
+    """The function that makes a row of the table from the truth, at a share of its speed."""
+    return true_row
 
 
 PROGRAM = Path(sys.executable).with_name("longtake")

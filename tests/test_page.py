@@ -11,29 +11,17 @@ from PIL import Image
 
 import longtake
 from longtake.plugins.proving import commands
-from longtake.plugins.proving.cases import table_clip
 from longtake.plugins.proving.clips import KINDS
 from longtake.plugins.proving.figures import draw_curves, draw_shares, draw_worlds
-from longtake.plugins.proving.measures import score
 from longtake.plugins.proving.page import Page, measures
 from longtake.plugins.proving.report import estimate
-from longtake.plugins.proving.results import COLUMNS, make_row, write_results
-
-
-def row(method, frames, speed, seeds=2):
-    cases = [
-        (kind, seed, clip, score(clip, clip.world.render(speed * clip.distances(frames))))
-        for seed in range(seeds)
-        for kind in KINDS
-        for clip in [table_clip(kind, seed, frames)]
-    ]
-    return make_row(method, frames, 1, cases)
+from longtake.plugins.proving.results import COLUMNS, write_results
 
 
 @pytest.fixture(scope="module")
-def rows():
+def rows(row_of):
     speeds = {"plain": 0.3, "linear": 0.5, "linear + motion": 1.0}
-    return [row(method, frames, speed) for method, speed in speeds.items() for frames in (14, 28)]
+    return [row_of(method, frames, speed) for method, speed in speeds.items() for frames in (14, 28)]
 
 
 @pytest.fixture
@@ -59,8 +47,8 @@ def test_tables_say_what_the_results_say(page, rows):
         page.row("yarn", 28)
 
 
-def test_the_row_with_more_clips_counts(rows, tmp_path):
-    many = replace(row("plain", 14, 0.3, seeds=1), steps=9)
+def test_the_row_with_more_clips_counts(rows, row_of, tmp_path):
+    many = replace(row_of("plain", 14, 0.3, seeds=1), steps=9)
     write_results([*rows, many], {}, tmp_path / "results.json")
     assert Page(tmp_path / "results.json").row("plain", 14) == rows[0]
 

@@ -119,7 +119,7 @@ def test_positions_go_through_the_models_own_embedding(unet, batch):
         if hasattr(module, "time_pos_embed"):
             module.time_proj = Divided(module.time_proj)
     with installed(unet, Linear(), trained=4):
-        torch.testing.assert_close(call(unet, given_), call(oracle, given_), atol=1e-6, rtol=0)
+        torch.testing.assert_close(call(unet, given_), call(oracle, given_), atol=1e-9, rtol=0)
 
 
 def test_the_temperature_is_on_temporal_self_attention_only(unet):
