@@ -158,7 +158,7 @@ def true_row(method: str, frames: int, speed: float, seeds: int = 2) -> Row:
         for kind in KINDS
         for clip in [table_clip(kind, seed, frames)]
     ]
-    return make_row(method, frames, 1, cases)
+    return make_row(f"{frames}-{seeds}-{method}", method, frames, 1, cases)
 
 
 @pytest.fixture(scope="session")

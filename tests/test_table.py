@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -136,8 +137,28 @@ def test_the_command_writes_a_page_and_results_and_names_what_it_does_not_know(t
     assert [row.method for row in rows] == ["plain", "linear"]
     assert about["model"] == "embedded"
     assert len(about["weights"]) == 16
+    assert len(about["made"]) == 1
     with pytest.raises(LongtakeError, match="unknown method 'lineer'; known: .*\ndid you mean 'linear'"):
         raise CliRunner().invoke(commands.prove, [*asked, "--method", "lineer"]).exception
+
+
+def test_a_table_is_made_in_parts_and_goes_on_from_its_results_alone(tmp_path):
+    asked = ["run", "--out", str(tmp_path), "--seeds", "1", "--steps", "1"]
+    for frames in ("5", "6"):
+        done = CliRunner().invoke(commands.prove, [*asked, "--frames", frames, "--method", "plain"])
+        assert done.exit_code == 0, done.output
+    rows, about = read_results(tmp_path / "results.json")
+    assert [row.frames for row in rows] == [5, 6]
+    # Numbers that no run would give, so that a cell worked out again would be seen.
+    rows[0].columns["speed"][0] = 77.0
+    write_results(rows, about, tmp_path / "results.json")
+    shutil.rmtree(tmp_path / "cells")
+    done = CliRunner().invoke(commands.prove, [*asked, "--frames", "5", "--method", "plain"])
+    assert done.exit_code == 0, done.output
+    assert read_results(tmp_path / "results.json")[0] == rows
+    write_results(rows, {"weights": "another"}, tmp_path / "results.json")
+    with pytest.raises(LongtakeError, match="holds results of other weights than this model's; choose another folder"):
+        raise CliRunner().invoke(commands.prove, [*asked, "--frames", "5"]).exception
 
 
 def test_ctrl_c_keeps_the_finished_cells_and_begins_no_other(tmp_path):

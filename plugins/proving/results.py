@@ -96,6 +96,7 @@ class Row:
     """One method at one length, on a number of clips.
 
     Attributes:
+        cell: the name of the file that it is kept in; it tells the row from others of the same method and length.
         method: its name.
         frames: of each video.
         steps: of the denoising.
@@ -107,6 +108,7 @@ class Row:
 
     """
 
+    cell: str
     method: str
     frames: int
     steps: int
@@ -116,13 +118,14 @@ class Row:
     curves: dict[str, list[float]]
 
 
-def make_row(method: str, frames: int, steps: int, cases: Sequence[tuple[str, int, Clip, Score]]) -> Row:
+def make_row(cell: str, method: str, frames: int, steps: int, cases: Sequence[tuple[str, int, Clip, Score]]) -> Row:
     """Return the row of these cases: world, seed, clip and score."""
     curves = {
         kind: np.mean([np.array(score.path) / clip.speed for of, _, clip, score in cases if of == kind], axis=0)
         for kind in dict.fromkeys(case[0] for case in cases)
     }
     return Row(
+        cell,
         method,
         frames,
         steps,

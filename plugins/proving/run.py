@@ -6,12 +6,13 @@ import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from ...core.errors import LongtakeError
 from ...core.model import load_model
 from .figures import draw_curves, draw_shares
 from .machine import commit, libraries, machine
 from .methods import STAGES, choose
 from .report import markdown, pick
-from .results import read_row, write_results
+from .results import Row, read_results, read_row, write_results, write_row
 from .table import Cell, run_cells
 
 SHOWN = ("valid", "error", "speed", "valid, own speed", "error, own speed", "motion 4", "retreat", "identity")
@@ -31,6 +32,8 @@ def run_table(
 ) -> Path:
     """Work out the cells asked for; write ``results.json``, the tables as ``table.md``, and pictures of them.
 
+    What ``results.json`` held before stays in it, so that a table can be made in parts, and on several machines.
+
     Args:
         out: folder; finished cells are kept in its folder ``cells``.
         workers: processes.
@@ -46,7 +49,7 @@ def run_table(
         The page with the tables.
 
     Raises:
-        LongtakeError: there is no method of such a name.
+        LongtakeError: there is no method of such a name, or the folder holds another model's results.
 
     """
     weights = _fingerprint(model)
@@ -64,14 +67,41 @@ def run_table(
         done.append(cell)
         finished(len(done), len(cells), f"{cell.method.name}, {cell.frames} frames, {cell.seeds} of each world")
 
+    before, made = _results_so_far(out, weights)
     run_cells(cells, out / "cells", workers, tell)
-    rows = [read_row(out / "cells" / cell.file) for cell in cells]
-    about = {"model": model, "weights": weights, "commit": commit(), "machine": machine(), "libraries": libraries()}
-    write_results(rows, about, out / "results.json")
+    rows = before | {cell.file: read_row(out / "cells" / cell.file) for cell in cells}
+    here = f"commit {commit()}, {machine()}, {libraries()}"
+    about = {"model": model, "weights": weights, "made": list(dict.fromkeys([*made, here]))}
+    write_results(list(rows.values()), about, out / "results.json")
+    return _show(list(rows.values()), out)
+
+
+def _results_so_far(out: Path, weights: str) -> tuple[dict[str, Row], list[str]]:
+    """Return the rows of earlier runs by cell, and how they were made; their cells are finished here too.
+
+    Raises:
+        LongtakeError: they are another model's.
+
+    """
+    path = out / "results.json"
+    if not path.exists():
+        return {}, []
+    rows, about = read_results(path)
+    if about.get("weights") != weights:
+        raise LongtakeError(f"{path} holds results of other weights than this model's; choose another folder")
+    (out / "cells").mkdir(exist_ok=True)
+    for row in rows:
+        if not (out / "cells" / row.cell).exists():
+            write_row(row, out / "cells" / row.cell)
+    return {row.cell: row for row in rows}, list(about.get("made", []))
+
+
+def _show(rows: Sequence[Row], out: Path) -> Path:
+    """Draw and tabulate the rows; return the page."""
     draw_curves(rows, out / "curves.png")
     draw_shares(rows, out / "shares.png")
     parts = []
-    for length in dict.fromkeys(row.frames for row in rows):
+    for length in sorted({row.frames for row in rows}):
         shown = list(pick(rows, length).values())
         parts.append(f"## {length} frames\n\n{markdown(shown, SHOWN)}\n")
     page = out / "table.md"
