@@ -21,7 +21,7 @@ class Recipe:
     vae_batch: int = 16
     decoder_steps: int = 400
     decoder_batch: int = 2
-    unet_steps: int = 7500
+    unet_steps: int = 9000
     unet_batch: int = 16
     size: int = 32  # pixels of a side
     device: str = "cpu"
