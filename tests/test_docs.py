@@ -118,7 +118,8 @@ def test_every_strategy_has_its_section():
 def test_the_architecture_names_every_file_of_core_and_nothing_that_is_not_there():
     table = ARCHITECTURE.split("The files of `core/`")[1].split("## ")[0]
     named = set(re.findall(r"`(\w+\.py)`", table))
-    assert named == {path.name for path in (ROOT / "core").glob("*.py")} - {"__init__.py"}
+    files = (ROOT / "core").rglob("*.py")
+    assert named == {path.name for path in files} - {"__init__.py"}
     for path in re.findall(r"`((?:core|plugins|positional|schedules|tests)/[\w/.]+)`", ARCHITECTURE):
         assert (ROOT / path).exists(), path
 

@@ -44,6 +44,12 @@ def call(unet, given) -> torch.Tensor:
     return unet(**given, return_dict=False)[0]
 
 
+def plain(unet, given) -> torch.Tensor:
+    """Return what the engine gives without any strategy."""
+    with installed(unet):
+        return call(unet, given)
+
+
 def everything_of(unet) -> list[tuple[str, type, object, tuple[str, ...]]]:
     """Return whatever an installation could leave behind: forwards, processors and attributes of every module."""
     return [
@@ -54,11 +60,12 @@ def everything_of(unet) -> list[tuple[str, type, object, tuple[str, ...]]]:
 
 @pytest.mark.parametrize("batch", [1, 2])
 @pytest.mark.parametrize("frames", [4, 7])
-def test_identity_strategies_leave_the_unet_alone_bit_for_bit(unet, batch, frames):
+def test_identity_strategies_change_no_bit(unet, batch, frames):
     given_ = inputs(batch, frames)
-    stock = call(unet, given_)
+    without = plain(unet, given_)
     with installed(unet, Unchanged(), Full()):
-        assert torch.equal(call(unet, given_), stock)
+        assert torch.equal(call(unet, given_), without)
+    torch.testing.assert_close(without, call(unet, given_), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("name", sorted(REGISTRY.classes["positional"]))
@@ -68,10 +75,10 @@ def test_no_strategy_changes_a_bit_when_there_is_nothing_to_stretch(unet, name, 
     strategies = REGISTRY.build("positional", name), REGISTRY.build("attention", attention)
     for frames in (1, 2, TRAINED):
         given_ = inputs(batch, frames)
-        stock = call(unet, given_)
+        without = plain(unet, given_)
         with installed(unet, *strategies) as seams:
             for seams.progress in (0.0, 0.5, 1.0):
-                assert torch.equal(call(unet, given_), stock)
+                assert torch.equal(call(unet, given_), without)
 
 
 @pytest.mark.parametrize("name", sorted(set(REGISTRY.classes["positional"]) - {"none"}))
@@ -91,13 +98,12 @@ def test_every_attention_strategy_changes_a_long_video(unet, name):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
-def test_our_forward_equals_the_stock_one_in_every_precision(unet, dtype):
-    """A fixed factor of 1 runs our code on positions that are those of the stock code."""
+def test_trained_positions_change_no_bit_in_any_precision(unet, dtype):
+    """A fixed factor of 1 asks for the positions that the model was trained on."""
     model = copy.deepcopy(unet).to(dtype)
     given_ = inputs(2, 7, dtype=dtype)
-    stock = call(model, given_)
     with installed(model, Linear(factor=1)):
-        assert torch.equal(call(model, given_), stock)
+        assert torch.equal(call(model, given_), plain(model, given_))
 
 
 @pytest.mark.parametrize("batch", [1, 2])
@@ -174,41 +180,37 @@ def test_windows_equal_attention_worked_out_window_by_window(unet):
     torch.testing.assert_close(strategy.attend(q, k, v, span, None), expected, atol=1e-6, rtol=0)
 
 
-def test_local_positions_make_equal_windows_of_equal_input(unet):
-    """A still input of 8 frames in two separate windows of 4: with local positions both windows are alike."""
+def test_local_windows_run_the_temporal_block_window_by_window(unet):
+    """Two separate windows of 4 of a still clip of 8: each attention sees a window, and is told of no more."""
     given_ = inputs(1, 8)
     given_["sample"] = given_["sample"][:, :4].repeat(1, 2, 1, 1, 1)
     seen = []
 
-    def record(module, arguments, result):
-        seen.append(result)
+    class Recorded(FreeNoiseWindows):
+        def attend(self, q_PNFD, k_PNFD, v_PNFD, span, scale):
+            seen.append((q_PNFD.shape[2], span.frames))
+            return super().attend(q_PNFD, k_PNFD, v_PNFD, span, scale)
 
-    block = next(m for m in unet.modules() if hasattr(m, "temporal_transformer_blocks")).temporal_transformer_blocks[0]
-    handle = block.register_forward_hook(record)
-    try:
-        with installed(unet, None, FreeNoiseWindows(window=4, stride=4, positions="local")):
-            call(unet, given_)
-    finally:
-        handle.remove()
-    assert len(seen) == 2
-    assert all(len(result) == 4 for result in seen)
+    with installed(unet, None, Recorded(window=4, stride=4, positions="local")):
+        call(unet, given_)
+    blocks = sum(hasattr(module, "temporal_transformer_blocks") for module in unet.modules())
+    assert seen == [(4, 4)] * 2 * blocks
 
 
 @pytest.mark.parametrize("batch", [1, 2])
 def test_motion_per_frame_is_seen_by_its_frame(unet, batch):
     """The same motion for every frame, said per frame, gives the stock result; another motion changes it."""
     given_ = inputs(batch, 5)
-    stock = call(unet, given_)
+    without = plain(unet, given_)
     same = given_["added_time_ids"][:, None].expand(batch, 5, 3)
     with installed(unet) as seams:
         seams.time_ids_BF3 = same.clone()
-        assert torch.equal(call(unet, given_), stock)
+        assert torch.equal(call(unet, given_), without)
         # So little that the embedding stays the same in all but the last bits, yet the path per frame is taken.
         seams.time_ids_BF3 = same + torch.tensor([0.0, 0.0, 1e-9]) * torch.arange(5)[None, :, None]
-        torch.testing.assert_close(call(unet, given_), stock, atol=1e-5, rtol=0)
+        torch.testing.assert_close(call(unet, given_), without, atol=1e-5, rtol=0)
         seams.time_ids_BF3 = same + torch.tensor([0.0, 30.0, 0.0]) * torch.arange(5)[None, :, None]
-        assert (call(unet, given_) - stock).abs().max() > 1e-5
-    assert torch.equal(call(unet, given_), stock)
+        assert (call(unet, given_) - without).abs().max() > 1e-5
 
 
 def test_motion_per_frame_equals_a_video_conditioned_so_at_every_frame(unet):
@@ -263,11 +265,11 @@ def test_two_models_configured_differently_never_see_each_other(unet):
 
 def test_a_strategy_acts_only_in_its_range_of_the_denoising(unet):
     given_ = inputs(1, 9)
-    stock = call(unet, given_)
+    without = plain(unet, given_)
     with installed(unet, Linear(start=0.25, stop=0.75), FreeNoiseWindows(start=0.25, stop=0.75)) as seams:
         for progress, acts in [(0, False), (0.2, False), (0.25, True), (0.7, True), (0.75, False), (1, False)]:
             seams.progress = progress
-            assert torch.equal(call(unet, given_), stock) is not acts
+            assert torch.equal(call(unet, given_), without) is not acts
 
 
 @given(frames=st.integers(5, 14), rows=st.integers(2, 7), columns=st.integers(2, 7))

@@ -1,0 +1,12 @@
+"""The blend of what a block makes of each frame and what it makes over the frames."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def share_of_temporal(mixer: Any) -> float:
+    """Return how much of the temporal part diffusers' ``AlphaBlender`` takes for frames of a video."""
+    factor = mixer.mix_factor.detach().double()
+    spatial = float(factor if mixer.merge_strategy == "fixed" else factor.sigmoid())
+    return spatial if mixer.switch_spatial_to_temporal_mix else 1 - spatial

@@ -1,0 +1,107 @@
+"""The spatio-temporal residual block: a spatial block over chunks of frames, then a temporal one over chunks of pixels.
+
+Shape suffixes: F = frames, C = channels, Y, X = rows, columns, P = pixels, R = rows of the embedding, 1 or F,
+O = channels out, K = kernel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from .blend import share_of_temporal
+from .moments import Moments, moments_of, moments_of_frames, normalise
+from .split import Split, Whole
+from .times import TimeEmbedding, rows_of
+from .wrapped import bias_plus, is_plain
+
+# Reads the input of a chunk of frames, (F, C, Y, X): so that skips are joined, and frames made larger, chunk by chunk.
+Reader = Callable[[slice], Tensor]
+
+
+class ResBlock:
+    """Runs diffusers' ``SpatioTemporalResBlock`` with its own parameters."""
+
+    def __init__(self, module: Any) -> None:
+        self.spatial = module.spatial_res_block
+        self.temporal = module.temporal_res_block
+        self.share = share_of_temporal(module.time_mixer)
+
+    def __call__(self, read: Reader, frames: int, time: TimeEmbedding, split: Split) -> Tensor:
+        """Return the block's output, (F, C, Y, X), as a tensor of its own."""
+        states_FCYX, moments = self._spatial(read, frames, time, split)
+        self._temporal(states_FCYX.flatten(2), moments, time, split)
+        return states_FCYX
+
+    def _spatial(self, read: Reader, frames: int, time: TimeEmbedding, split: Split) -> tuple[Tensor, Moments]:
+        """Return the spatial part's output and the moments of the temporal part's first norm, taken on the way."""
+        time_RC = time.project(self.spatial.time_emb_proj)
+        groups = self.temporal.norm1.num_groups
+        whole, parts = Whole(frames), []
+        for chunk in split.over_frames(frames):
+            made_FCYX = spatial_resnet(self.spatial, read(chunk), rows_of(time_RC, chunk))
+            parts.append(moments_of_frames(made_FCYX.flatten(2), groups))
+            whole.put(chunk, made_FCYX)
+        return whole.states, split.merge(parts)
+
+    def _temporal(self, states_FCP: Tensor, moments: Moments, time: TimeEmbedding, split: Split) -> None:
+        """Add the temporal part's residual, with its share of the blend, to the states in place.
+
+        The blend a·x + (1 - a)·(x + residual) is x + (1 - a)·residual.
+        """
+        block, kept = self.temporal, []
+        time_RC = time.project(block.time_emb_proj)
+        groups = block.norm2.num_groups
+
+        def first(part_FCP: Tensor) -> Tensor:
+            active_FCP = functional.silu(normalise(part_FCP, moments, block.norm1), inplace=True)
+            return temporal_conv(block.conv1, active_FCP.transpose(0, 1), time_RC)
+
+        def measure(_: int, part_FCP: Tensor) -> Moments:
+            hidden_CFP = first(part_FCP)
+            if split.keep:
+                kept.append(hidden_CFP)
+            return moments_of(hidden_CFP.reshape(groups, -1))
+
+        between = split.merge(split.over_pixels(measure, states_FCP, dim=2))
+
+        def add_residual(number: int, part_FCP: Tensor) -> None:
+            hidden_CFP = kept[number] if split.keep else first(part_FCP)
+            active_1CFP = functional.silu(normalise(hidden_CFP[None], between, block.norm2), inplace=True)
+            residual_CFP = temporal_conv(block.conv2, active_1CFP[0])
+            part_FCP.add_(residual_CFP.transpose(0, 1), alpha=self.share)
+
+        split.over_pixels(add_residual, states_FCP, dim=2)
+
+
+def spatial_resnet(block: Any, states_FCYX: Tensor, time_RC: Tensor) -> Tensor:
+    """Return what diffusers' ``ResnetBlock2D`` gives for some frames; the time embedding is projected already."""
+    hidden_FCYX = functional.silu(block.norm1(states_FCYX), inplace=True)
+    hidden_FCYX = _conv_plus(block.conv1, hidden_FCYX, time_RC)
+    hidden_FCYX = block.conv2(functional.silu(block.norm2(hidden_FCYX), inplace=True))
+    shortcut_FCYX = states_FCYX if block.conv_shortcut is None else block.conv_shortcut(states_FCYX)
+    output_FCYX: Tensor = hidden_FCYX.add_(shortcut_FCYX)
+    return output_FCYX
+
+
+def _conv_plus(conv: nn.Conv2d, states_FCYX: Tensor, rows_RC: Tensor) -> Tensor:
+    """Return the convolution plus a row for all frames, which the bias takes in, or one for each."""
+    if len(rows_RC) == 1 and is_plain(conv):
+        return functional.conv2d(states_FCYX, conv.weight, bias_plus(conv, rows_RC[0]), padding=1)
+    made_FCYX: Tensor = conv(states_FCYX)
+    return made_FCYX.add_(rows_RC[:, :, None, None])
+
+
+def temporal_conv(conv: nn.Conv3d, states_CFP: Tensor, rows_RC: Tensor | None = None) -> Tensor:
+    """Return the convolution over frames, as one in two dimensions, frames by pixels; pixels need no neighbours."""
+    if not is_plain(conv):
+        made_CFP: Tensor = conv(states_CFP[None, ..., None])[0, ..., 0]
+        return made_CFP if rows_RC is None else made_CFP.add_(rows_RC.T[:, :, None])
+    weight_OCK1, reach = conv.weight[..., 0], conv.kernel_size[0] // 2
+    if rows_RC is not None and len(rows_RC) == 1:
+        return functional.conv2d(states_CFP[None], weight_OCK1, bias_plus(conv, rows_RC[0]), padding=(reach, 0))[0]
+    made_CFP = functional.conv2d(states_CFP[None], weight_OCK1, conv.bias, padding=(reach, 0))[0]
+    return made_CFP if rows_RC is None else made_CFP.add_(rows_RC.T[:, :, None])

@@ -1,0 +1,34 @@
+"""The embedding of noise level and conditioning, worked out once for a video and projected once for each block.
+
+The stock UNet repeats one embedding for every frame and projects the copies. Here there is one row for the whole video,
+or one for each frame where frames are conditioned differently.
+
+Shape suffixes: R = rows, 1 or one for each frame, C = channels.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class TimeEmbedding:
+    """The embedding of one call.
+
+    Args:
+        embedding_RC: sum of the embeddings of sigma and of (fps - 1, motion bucket, augmentation).
+
+    """
+
+    def __init__(self, embedding_RC: Tensor) -> None:
+        self._active_RC = functional.silu(embedding_RC)
+
+    def project(self, linear: nn.Module) -> Tensor:
+        """Return a block's projection of it, (R, C)."""
+        projected_RC: Tensor = linear(self._active_RC)
+        return projected_RC
+
+
+def rows_of(rows_RC: Tensor, chunk: slice) -> Tensor:
+    """Return the rows of a chunk of frames: the only one where all frames share it."""
+    return rows_RC if len(rows_RC) == 1 else rows_RC[chunk]

@@ -1,0 +1,152 @@
+"""The spatio-temporal transformer: spatial blocks over chunks of frames, temporal ones over chunks of pixels.
+
+Tokens keep one layout, (F, P, C), from beginning to end: a linear layer does not care which frames and pixels its rows
+are, and temporal attention takes a view in which frames stand where the kernel wants them.
+
+Shape suffixes: F = frames, P = pixels, C = channels, Y, X = rows, columns, K = channels of the image embedding,
+N = heads, D = channels per head.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from .blend import share_of_temporal
+from .split import Split, Whole
+from .wrapped import bias_plus, check_attention, is_plain
+
+if TYPE_CHECKING:
+    from ..contracts import Windows
+
+# Attends over frames: queries, keys and values as (P, N, F, D).
+Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+class Strategies(Protocol):
+    """What the temporal blocks ask the strategies for."""
+
+    def code(self, frames: int, channels: int, device: torch.device) -> Tensor:
+        """Return the temporal code of each frame, (F, C) in float32."""
+
+    def local_windows(self, frames: int) -> Windows | None:
+        """Return windows that each count from zero, if there are such."""
+
+    def attend(self, q_PNFD: Tensor, k_PNFD: Tensor, v_PNFD: Tensor) -> Tensor:
+        """Return what temporal self-attention gives."""
+
+
+class Transformer:
+    """Runs diffusers' ``TransformerSpatioTemporalModel`` with its own parameters."""
+
+    def __init__(self, module: Any) -> None:
+        self.module = module
+        self.share = share_of_temporal(module.time_mixer)
+        for block in (*module.transformer_blocks, *module.temporal_transformer_blocks):
+            check_attention(block.attn1, "a self-attention layer of the UNet")
+            check_attention(block.attn2, "a cross-attention layer of the UNet")
+
+    def __call__(self, states_FCYX: Tensor, token_1K: Tensor, strategies: Strategies, split: Split) -> None:
+        """Add to the states, in place, what the transformer makes of them."""
+        tokens_FPC = self._tokens(states_FCYX, split)
+        for spatial, temporal in zip(
+            self.module.transformer_blocks, self.module.temporal_transformer_blocks, strict=True
+        ):
+            bias_C = token_bias(spatial, token_1K)
+            for chunk in split.over_frames(len(tokens_FPC)):
+                spatial_block(spatial, tokens_FPC[chunk], bias_C)
+            self._temporal(temporal, tokens_FPC, token_1K, strategies, split)
+        for chunk in split.over_frames(len(tokens_FPC)):
+            made_FPC = self.module.proj_out(tokens_FPC[chunk])
+            states_FCYX[chunk] += made_FPC.transpose(1, 2).unflatten(2, states_FCYX.shape[2:])
+
+    def _tokens(self, states_FCYX: Tensor, split: Split) -> Tensor:
+        whole = Whole(len(states_FCYX))
+        for chunk in split.over_frames(len(states_FCYX)):
+            normed_FPC = self.module.norm(states_FCYX[chunk]).flatten(2).transpose(1, 2).contiguous()
+            whole.put(chunk, self.module.proj_in(normed_FPC))
+        return whole.states
+
+    def _temporal(self, block: Any, tokens_FPC: Tensor, token_1K: Tensor, strategies: Strategies, split: Split) -> None:
+        """Blend what the temporal block makes of the tokens into them, in place; window by window where asked."""
+        bias_C, windows = token_bias(block, token_1K), strategies.local_windows(len(tokens_FPC))
+
+        def whole(_: int, part_FPC: Tensor) -> None:
+            part_FPC.lerp_(temporal_block(block, part_FPC, code_FC, bias_C, strategies.attend), self.share)
+
+        def by_window(_: int, part_FPC: Tensor) -> None:
+            assert windows is not None
+            fused_FPC = torch.zeros_like(part_FPC)
+            for start, weights_F in zip(windows.starts, windows.weights_WF.to(part_FPC), strict=True):
+                inside = slice(start, start + windows.size)
+                made_FPC = temporal_block(block, part_FPC[inside], code_FC, bias_C, strategies.attend)
+                fused_FPC[inside] += weights_F[inside, None, None] * made_FPC
+            part_FPC.lerp_(fused_FPC, self.share)
+
+        code_FC = self._code(windows.size if windows else len(tokens_FPC), tokens_FPC, strategies)
+        split.over_pixels(by_window if windows else whole, tokens_FPC, dim=1)
+
+    def _code(self, frames: int, tokens_FPC: Tensor, strategies: Strategies) -> Tensor:
+        code_FC = strategies.code(frames, self.module.in_channels, tokens_FPC.device)
+        placed_FC: Tensor = self.module.time_pos_embed(code_FC.to(tokens_FPC.dtype))
+        return placed_FC
+
+
+def token_bias(block: Any, token_1K: Tensor) -> Tensor:
+    """Return what cross-attention to a single token gives: the same for every query.
+
+    The softmax over one key is 1, so the result is the value, through the output projection.
+    """
+    attention = block.attn2
+    biased_1C: Tensor = attention.to_out[0](attention.to_v(token_1K))
+    return biased_1C[0]
+
+
+def spatial_block(block: Any, tokens_FPC: Tensor, bias_C: Tensor) -> None:
+    """Run diffusers' ``BasicTransformerBlock`` on some frames, in place; ``bias_C`` is its cross-attention's result."""
+    q_FNPD, k_FNPD, v_FNPD = (each.transpose(1, 2) for each in _heads(block.attn1, block.norm1(tokens_FPC)))
+    seen_FNPD = functional.scaled_dot_product_attention(q_FNPD, k_FNPD, v_FNPD)
+    tokens_FPC += _project_out(block.attn1, seen_FNPD.transpose(1, 2).flatten(2), bias_C)
+    tokens_FPC += feed_forward(block.ff, block.norm3(tokens_FPC))
+
+
+def temporal_block(block: Any, tokens_FPC: Tensor, code_FC: Tensor, bias_C: Tensor, attend: Attend) -> Tensor:
+    """Return what diffusers' ``TemporalBasicTransformerBlock`` gives for some pixels of all frames."""
+    states_FPC = tokens_FPC + code_FC[:, None]
+    inner_FPC = feed_forward(block.ff_in, block.norm_in(states_FPC))
+    states_FPC = states_FPC.add_(inner_FPC) if block.is_res else inner_FPC
+    q_PNFD, k_PNFD, v_PNFD = (each.permute(1, 2, 0, 3) for each in _heads(block.attn1, block.norm1(states_FPC)))
+    seen_PNFD = attend(q_PNFD, k_PNFD, v_PNFD)
+    states_FPC += _project_out(block.attn1, seen_PNFD.permute(2, 0, 1, 3).flatten(2), bias_C)
+    made_FPC = feed_forward(block.ff, block.norm3(states_FPC))
+    return states_FPC.add_(made_FPC) if block.is_res else made_FPC
+
+
+def _heads(attention: Any, states_XYC: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return queries, keys and values, (…, N, D)."""
+    q, k, v = (
+        project(states_XYC).unflatten(-1, (attention.heads, -1))
+        for project in (attention.to_q, attention.to_k, attention.to_v)
+    )
+    return q, k, v
+
+
+def _project_out(attention: Any, seen_XYC: Tensor, bias_C: Tensor) -> Tensor:
+    """Return the output projection plus a bias, which its own takes in."""
+    linear: nn.Linear = attention.to_out[0]
+    if not is_plain(linear):
+        projected_XYC: Tensor = linear(seen_XYC)
+        return projected_XYC + bias_C
+    return functional.linear(seen_XYC, linear.weight, bias_plus(linear, bias_C))
+
+
+def feed_forward(layers: Any, states_XYC: Tensor) -> Tensor:
+    """Return what diffusers' ``FeedForward`` with a GEGLU gives; the product takes the place of the gate."""
+    gated, _, project = layers.net
+    hidden, gate = gated.proj(states_XYC).chunk(2, dim=-1)
+    made: Tensor = project(functional.gelu(gate).mul_(hidden))
+    return made

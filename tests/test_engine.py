@@ -1,0 +1,336 @@
+"""The engine gives what diffusers' UNet gives: every piece alone, all together, however the work is split."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn import functional
+
+from longtake import installed
+from longtake.core.engine import resample, resblock, transformer
+from longtake.core.engine.blend import share_of_temporal
+from longtake.core.engine.moments import merge_moments, moments_of, moments_of_frames, normalise
+from longtake.core.engine.resample import Upsampler, merged_kernel
+from longtake.core.engine.resblock import ResBlock, temporal_conv
+from longtake.core.engine.split import Split, Whole
+from longtake.core.engine.times import TimeEmbedding
+from longtake.core.engine.transformer import Transformer, spatial_block, temporal_block, token_bias
+from longtake.core.errors import LongtakeError
+from longtake.core.seams import Seams
+
+WHOLE = Split()
+SPLITS = st.builds(
+    Split, frames=st.none() | st.integers(1, 9), pixels=st.none() | st.integers(1, 30), keep=st.booleans()
+)
+
+
+@pytest.fixture(scope="module")
+def unet(make_pipeline):
+    return make_pipeline().unet.double()
+
+
+def random(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def inputs(batch: int, frames: int, size: tuple[int, int], dtype: torch.dtype = torch.float64):
+    return (
+        random(batch, frames, 8, *size).to(dtype),
+        torch.tensor(0.3),
+        random(batch, 1, 16, seed=1).to(dtype),
+        torch.tensor([[6.0, 127.0, 0.02], [9.0, 30.0, 0.1]][:batch], dtype=dtype),
+    )
+
+
+@torch.no_grad()
+def call(unet, given_) -> torch.Tensor:
+    return unet(*given_, return_dict=False)[0]
+
+
+def away(unet, given_, split: Split = WHOLE) -> float:
+    """Return the greatest difference between the engine and diffusers."""
+    stock = call(unet, given_)
+    with installed(unet, split=split):
+        return float((call(unet, given_) - stock).abs().max())
+
+
+@given(
+    batch=st.integers(1, 2), frames=st.integers(1, 9), rows=st.integers(3, 8), columns=st.integers(3, 8), split=SPLITS
+)
+@settings(max_examples=30)
+def test_the_engine_equals_diffusers_however_the_work_is_split(unet, batch, frames, rows, columns, split):
+    assert away(unet, inputs(batch, frames, (rows, columns)), split) < 1e-12
+
+
+@pytest.mark.parametrize("split", [WHOLE, Split(1, 1), Split(2, 7, keep=False), Split(3, 1000)])
+def test_in_single_precision_it_equals_diffusers_up_to_rounding(unet, split):
+    single = copy.deepcopy(unet).float()
+    for batch, frames, size in [(1, 4, (6, 8)), (2, 7, (5, 3))]:
+        assert away(single, inputs(batch, frames, size, torch.float32), split) < 1e-5
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("split", [WHOLE, Split(2, 11)])
+def test_in_half_precision_it_is_no_farther_from_the_truth_than_diffusers(unet, dtype, split):
+    half = copy.deepcopy(unet).to(dtype)
+    exact = copy.deepcopy(half).double()
+    given_ = inputs(2, 6, (6, 8), dtype)
+    truth = call(exact, tuple(each.double() for each in given_))
+    stock = (call(half, given_).double() - truth).square().mean().sqrt()
+    with installed(half, split=split):
+        ours = (call(half, given_).double() - truth).square().mean().sqrt()
+    assert ours <= 1.1 * stock
+
+
+def wrong_kernel(weight):
+    return merged_kernel(weight.flip(2))
+
+
+def wrong_share(mixer):
+    return 1 - share_of_temporal(mixer)
+
+
+def wrong_normalise(states, moments, norm):
+    return normalise(states, moments._replace(total=moments.total + 1), norm)
+
+
+def wrong_frames(states, groups):
+    return moments_of_frames(states[:1], groups)
+
+
+def wrong_conv(conv, states, rows=None):
+    return temporal_conv(conv, states.flip(1), rows)
+
+
+def wrong_bias(block, token):
+    return token_bias(block, 1.001 * token)
+
+
+def wrong_rows(rows, chunk):
+    return 1.001 * rows  # not rows plus a constant, which the next norm would take out
+
+
+@pytest.mark.parametrize(
+    ("where", "name", "wrong"),
+    [
+        (resample, "merged_kernel", wrong_kernel),
+        (resblock, "share_of_temporal", wrong_share),
+        (transformer, "share_of_temporal", wrong_share),
+        (resblock, "normalise", wrong_normalise),
+        (resblock, "moments_of_frames", wrong_frames),
+        (resblock, "temporal_conv", wrong_conv),
+        (transformer, "token_bias", wrong_bias),
+        (resblock, "rows_of", wrong_rows),
+    ],
+)
+def test_the_proof_fails_where_a_piece_is_wrong(unet, monkeypatch, where, name, wrong):
+    given_ = inputs(1, 5, (4, 6))
+    assert away(unet, given_, Split(2, 5)) < 1e-12
+    monkeypatch.setattr(where, name, wrong)
+    assert away(unet, given_, Split(2, 5)) > 1e-9
+
+
+@given(rows=st.integers(1, 6), columns=st.integers(1, 6), given_in=st.integers(1, 5), given_out=st.integers(1, 5))
+@settings(max_examples=20)
+def test_doubling_and_convolving_is_one_transposed_convolution(rows, columns, given_in, given_out):
+    states, weight = random(2, given_in, rows, columns), random(given_out, given_in, 3, 3, seed=1)
+    expected = functional.conv2d(functional.interpolate(states, scale_factor=2.0), weight, padding=1)
+    got = functional.conv_transpose2d(states, merged_kernel(weight), stride=2, padding=1)
+    torch.testing.assert_close(got, expected, atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("size", [(8, 10), (7, 9), (8, 9)])
+def test_up_sampling_to_any_size_equals_diffusers(unet, size):
+    module = unet.up_blocks[0].upsamplers[0]
+    states = random(3, module.channels, 4, 5)
+    with torch.no_grad():
+        torch.testing.assert_close(Upsampler(module)(states, size), module(states, size), atol=1e-12, rtol=0)
+
+
+@given(sizes=st.lists(st.integers(1, 30), min_size=1, max_size=6), shift=st.floats(-1e3, 1e3))
+def test_moments_of_parts_merge_into_those_of_the_whole(sizes, shift):
+    numbers = random(3, sum(sizes)) + shift
+    merged = merge_moments([moments_of(part) for part in numbers.split(sizes, dim=1)])
+    whole = moments_of(numbers)
+    assert merged.total == whole.total == sum(sizes)
+    torch.testing.assert_close(merged.mean_G, whole.mean_G, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(merged.squares_G, whole.squares_G, rtol=1e-9, atol=1e-9)
+
+
+def test_moments_keep_their_digits_where_the_mean_is_large():
+    numbers = 1000 + random(2, 5000)
+    found = moments_of(numbers.float())
+    torch.testing.assert_close(found.squares_G.double(), moments_of(numbers).squares_G, rtol=1e-3, atol=0)
+
+
+@given(frames=st.integers(1, 6), pixels=st.integers(1, 12), groups=st.sampled_from([1, 2, 4]))
+@settings(max_examples=20)
+def test_a_norm_from_moments_is_the_temporal_group_norm(frames, pixels, groups):
+    norm = nn.GroupNorm(groups, 8).double()
+    nn.init.normal_(norm.weight)
+    nn.init.normal_(norm.bias)
+    states = random(frames, 8, pixels)
+    expected = norm(states.transpose(0, 1)[None])[0].transpose(0, 1)
+    got = normalise(states, moments_of_frames(states, groups), norm)
+    torch.testing.assert_close(got, expected, atol=1e-10, rtol=0)
+
+
+@given(frames=st.integers(1, 6), pixels=st.integers(1, 9))
+@settings(max_examples=15)
+def test_the_convolution_over_frames_is_one_over_frames_by_pixels(frames, pixels):
+    torch.manual_seed(0)
+    conv = nn.Conv3d(4, 6, (3, 1, 1), padding=(1, 0, 0)).double()
+    states, rows = random(4, frames, pixels), random(frames, 6, seed=1)
+    expected = conv(states[None, ..., None])[0, ..., 0]
+    torch.testing.assert_close(temporal_conv(conv, states), expected, atol=1e-12, rtol=0)
+    torch.testing.assert_close(temporal_conv(conv, states, rows[:1]), expected + rows[0, :, None, None])
+    torch.testing.assert_close(temporal_conv(conv, states, rows), expected + rows.T[:, :, None])
+
+
+def blocks_of(unet, name: str) -> list:
+    return [module for module in unet.modules() if type(module).__name__ == name]
+
+
+@pytest.mark.parametrize("number", range(4))
+@torch.no_grad()
+def test_a_residual_block_equals_diffusers(unet, number):
+    module = blocks_of(unet, "SpatioTemporalResBlock")[number]
+    states, embedding = random(5, module.spatial_res_block.in_channels, 4, 3), random(1, 128, seed=1)
+    expected = module(states, embedding.expand(5, -1), torch.zeros(1, 5))
+    got = ResBlock(module)(states.__getitem__, 5, TimeEmbedding(embedding), Split(2, 5))
+    torch.testing.assert_close(got, expected, atol=1e-12, rtol=0)
+    rows = random(5, 128, seed=2)
+    expected = module(states, rows, torch.zeros(1, 5))
+    got = ResBlock(module)(states.__getitem__, 5, TimeEmbedding(rows), Split(2, 5, keep=False))
+    torch.testing.assert_close(got, expected, atol=1e-12, rtol=0)
+
+
+@torch.no_grad()
+def test_a_transformer_and_its_blocks_equal_diffusers(unet):
+    module = blocks_of(unet, "TransformerSpatioTemporalModel")[0]
+    states, token = random(5, module.in_channels, 4, 3), random(1, 16, seed=1)
+    expected = module(states, token[None].expand(5, -1, -1), torch.zeros(1, 5), return_dict=False)[0]
+    got = states.clone()
+    Transformer(module)(got, token, Seams(4), Split(2, 5))
+    torch.testing.assert_close(got, expected, atol=1e-12, rtol=0)
+
+    spatial, temporal = module.transformer_blocks[0], module.temporal_transformer_blocks[0]
+    tokens = random(5, 7, module.inner_dim, seed=2)
+    expected = spatial(tokens, encoder_hidden_states=token.expand(5, 1, -1))
+    got = tokens.clone()
+    spatial_block(spatial, got, token_bias(spatial, token))
+    torch.testing.assert_close(got, expected, atol=1e-12, rtol=0)
+
+    expected = temporal(tokens, num_frames=5, encoder_hidden_states=token.expand(7, 1, -1))
+    still = torch.zeros(5, module.inner_dim, dtype=torch.float64)
+    got = temporal_block(temporal, tokens, still, token_bias(temporal, token), Seams(4).attend)
+    torch.testing.assert_close(got, expected, atol=1e-12, rtol=0)
+
+
+@torch.no_grad()
+def test_attention_to_one_token_gives_every_query_the_same(unet):
+    block = blocks_of(unet, "BasicTransformerBlock")[0]
+    token = random(1, 16, seed=1)
+    queries = random(2, 9, block.attn2.to_q.in_features)
+    seen = block.attn2(queries, encoder_hidden_states=token.expand(2, 1, -1))
+    torch.testing.assert_close(seen, token_bias(block, token).expand_as(seen), atol=1e-12, rtol=0)
+
+
+@given(count=st.integers(1, 40), size=st.none() | st.integers(1, 50))
+def test_chunks_cover_everything_once_and_in_order(count, size):
+    split = Split(size, size)
+    covered = [frame for chunk in split.over_frames(count) for frame in range(count)[chunk]]
+    assert covered == list(range(count))
+    numbers, seen = torch.arange(count).repeat(3, 1), []
+    split.over_pixels(lambda number, part: seen.append((number, part[0].tolist())), numbers, dim=1)
+    assert [pixel for _, part in seen for pixel in part] == covered
+    assert [number for number, _ in seen] == list(range(len(seen)))
+    whole = Whole(count)
+    for chunk in split.over_frames(count):
+        whole.put(chunk, numbers[0][chunk])
+    assert torch.equal(whole.states, numbers[0])
+
+
+@pytest.mark.parametrize(("sizes", "what"), [((0, None), "frames"), ((None, -3), "pixels")])
+def test_chunks_of_nothing_are_refused(sizes, what):
+    with pytest.raises(
+        ValueError, match=f"{what} at a time must be positive, got {sizes[0] if what == 'frames' else -3}"
+    ):
+        Split(*sizes)
+
+
+def test_weights_changed_before_entry_count_and_layers_put_in_their_place_are_called(unet):
+    """What adapters do: a layer of theirs stands in for one of the model, and calls it."""
+
+    class Adapter(nn.Module):
+        def __init__(self, layer):
+            super().__init__()
+            self.layer, self.weight, self.bias = layer, layer.weight, layer.bias
+
+        def forward(self, *given_):
+            return 1.25 * self.layer(*given_)
+
+    adapted = copy.deepcopy(unet)
+    resnet = adapted.down_blocks[0].resnets[0]
+    resnet.spatial_res_block.conv1 = Adapter(resnet.spatial_res_block.conv1)
+    resnet.temporal_res_block.conv1 = Adapter(resnet.temporal_res_block.conv1)
+    attention = blocks_of(adapted, "TransformerSpatioTemporalModel")[0].transformer_blocks[0].attn1
+    attention.to_out[0], attention.to_q = Adapter(attention.to_out[0]), Adapter(attention.to_q)
+    adapted.up_blocks[0].upsamplers[0].conv = Adapter(adapted.up_blocks[0].upsamplers[0].conv)
+    given_ = inputs(1, 5, (4, 6))
+    assert (call(adapted, given_) - call(unet, given_)).abs().max() > 1e-3
+    assert away(adapted, given_, Split(2, 5)) < 1e-12
+    adapted.up_blocks[0].resnets[0].temporal_res_block.conv2.weight.data *= 2
+    adapted.up_blocks[0].upsamplers[0].conv.layer.weight.data *= 2
+    assert away(adapted, given_, Split(2, 5)) < 1e-12
+
+
+@pytest.mark.parametrize("offload_type", ["block_level", "leaf_level"])
+def test_weights_that_diffusers_puts_away_are_brought_back(unet, offload_type):
+    """Put away on a device that computes nothing: whatever is not brought back in time would show."""
+    offloaded = copy.deepcopy(unet)
+    given_ = inputs(1, 5, (4, 7))
+    stock = call(unet, given_)
+    offloaded.enable_group_offload(
+        onload_device=torch.device("cpu"),
+        offload_device=torch.device("cpu"),
+        offload_type=offload_type,
+        num_blocks_per_group=1,
+    )
+    brought = []
+    for name, module in offloaded.named_modules():
+        if hasattr(module, "_diffusers_hook"):
+            hook = module._diffusers_hook.get_hook("group_offloading")
+            onload = hook.group.onload_
+            hook.group.onload_ = lambda name=name, onload=onload: (brought.append(name), onload())
+    call(offloaded, given_)
+    expected = set(brought)
+    brought.clear()
+    with installed(offloaded, split=Split(2, 5)):
+        assert (call(offloaded, given_) - stock).abs().max() < 1e-12
+    if offload_type == "block_level":
+        assert set(brought) == expected
+
+
+def test_what_would_be_passed_over_is_refused(unet):
+    changed = copy.deepcopy(unet)
+
+    class Special:
+        def __call__(self, attn, hidden_states, *args, **kwargs):
+            return hidden_states
+
+    blocks_of(changed, "TransformerSpatioTemporalModel")[0].transformer_blocks[0].attn1.set_processor(Special())
+    with (
+        pytest.raises(LongtakeError, match="has the attention processor Special, .* unet.set_default_attn_processor"),
+        installed(changed),
+    ):
+        pass
+    given_ = list(inputs(1, 3, (2, 2)))
+    given_[0].requires_grad_(True)
+    with pytest.raises(LongtakeError, match="gives no gradients; call it under torch.no_grad"), installed(unet):
+        unet(*given_)
