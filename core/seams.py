@@ -10,7 +10,7 @@ channels of the image embedding, Y, X = latent rows, columns, R = rows, 1 or F.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from .contracts import AttentionStrategy, PositionalStrategy, RangedStrategy, Span, Windows
 from .embedding import embed, trained_frequencies
+from .engine.skips import Skips
 from .engine.split import Split
 from .engine.unet import Engine
 from .engine.wrapped import at_work
@@ -121,6 +122,7 @@ def installed(
     *,
     trained: int | None = None,
     split: Split | None = None,
+    make_skips: Callable[[], Skips] = Skips,
 ) -> Iterator[Seams]:
     """Put strategies into an ``UNetSpatioTemporalConditionModel`` for the time of a ``with`` block.
 
@@ -133,6 +135,7 @@ def installed(
         attention: by default full.
         trained: frames that the model was trained on; by default ``unet.config.num_frames``.
         split: how the work is shared out; by default everything at a time.
+        make_skips: where the UNet keeps what its way down hands to its way up; by default on the device.
 
     Yields:
         the :class:`Seams`, whose ``progress`` the caller moves from 0 to 1 along the steps.
@@ -141,7 +144,7 @@ def installed(
     before = unet.__dict__.get("forward")
     outer = before.seams if isinstance(before, Forward) else None
     seams = Seams(trained or unet.config.num_frames, positional, attention, outer)
-    unet.forward = Forward(unet, seams, split or Split())
+    unet.forward = Forward(seams, Engine(unet, seams, split or Split(), make_skips))
     try:
         yield seams
     finally:
@@ -154,10 +157,10 @@ def installed(
 class Forward:
     """Stands in for the UNet's forward: the same arguments, the engine's result."""
 
-    def __init__(self, unet: Any, seams: Seams, split: Split) -> None:
-        self.unet = unet
+    def __init__(self, seams: Seams, engine: Engine) -> None:
+        self.unet = engine.unet
         self.seams = seams
-        self.engine = Engine(unet, seams, split)
+        self.engine = engine
 
     @torch.no_grad()
     def __call__(

@@ -17,16 +17,16 @@ from longtake.core.engine.blend import share_of_temporal
 from longtake.core.engine.moments import merge_moments, moments_of, moments_of_frames, normalise
 from longtake.core.engine.resample import Upsampler, merged_kernel
 from longtake.core.engine.resblock import ResBlock, temporal_conv
-from longtake.core.engine.split import Split, Whole
+from longtake.core.engine.skips import HostSkips
+from longtake.core.engine.split import Source, Split, Whole
 from longtake.core.engine.times import TimeEmbedding
 from longtake.core.engine.transformer import Transformer, spatial_block, temporal_block, token_bias
 from longtake.core.errors import LongtakeError
 from longtake.core.seams import Seams
 
 WHOLE = Split()
-SPLITS = st.builds(
-    Split, frames=st.none() | st.integers(1, 9), pixels=st.none() | st.integers(1, 30), keep=st.booleans()
-)
+SOME = 40_000  # bytes of workspace that give chunks of several frames and pixels, which do not divide them
+SPLITS = st.builds(Split, workspace=st.none() | st.integers(1, 300_000), keep=st.booleans())
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,7 @@ def test_the_engine_equals_diffusers_however_the_work_is_split(unet, batch, fram
     assert away(unet, inputs(batch, frames, (rows, columns)), split) < 1e-12
 
 
-@pytest.mark.parametrize("split", [WHOLE, Split(1, 1), Split(2, 7, keep=False), Split(3, 1000)])
+@pytest.mark.parametrize("split", [WHOLE, Split(1), Split(SOME, keep=False), Split(3 * SOME)])
 def test_in_single_precision_it_equals_diffusers_up_to_rounding(unet, split):
     single = copy.deepcopy(unet).float()
     for batch, frames, size in [(1, 4, (6, 8)), (2, 7, (5, 3))]:
@@ -75,7 +75,7 @@ def test_in_single_precision_it_equals_diffusers_up_to_rounding(unet, split):
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-@pytest.mark.parametrize("split", [WHOLE, Split(2, 11)])
+@pytest.mark.parametrize("split", [WHOLE, Split(SOME // 2)])
 def test_in_half_precision_it_is_no_farther_from_the_truth_than_diffusers(unet, dtype, split):
     half = copy.deepcopy(unet).to(dtype)
     exact = copy.deepcopy(half).double()
@@ -130,9 +130,9 @@ def wrong_rows(rows, chunk):
 )
 def test_the_proof_fails_where_a_piece_is_wrong(unet, monkeypatch, where, name, wrong):
     given_ = inputs(1, 5, (4, 6))
-    assert away(unet, given_, Split(2, 5)) < 1e-12
+    assert away(unet, given_, Split(SOME)) < 1e-12
     monkeypatch.setattr(where, name, wrong)
-    assert away(unet, given_, Split(2, 5)) > 1e-9
+    assert away(unet, given_, Split(SOME)) > 1e-9
 
 
 @given(rows=st.integers(1, 6), columns=st.integers(1, 6), given_in=st.integers(1, 5), given_out=st.integers(1, 5))
@@ -202,11 +202,11 @@ def test_a_residual_block_equals_diffusers(unet, number):
     module = blocks_of(unet, "SpatioTemporalResBlock")[number]
     states, embedding = random(5, module.spatial_res_block.in_channels, 4, 3), random(1, 128, seed=1)
     expected = module(states, embedding.expand(5, -1), torch.zeros(1, 5))
-    got = ResBlock(module)(states.__getitem__, 5, TimeEmbedding(embedding), Split(2, 5))
+    got = ResBlock(module)(Source.of(states), TimeEmbedding(embedding), Split(SOME))
     torch.testing.assert_close(got, expected, atol=1e-12, rtol=0)
     rows = random(5, 128, seed=2)
     expected = module(states, rows, torch.zeros(1, 5))
-    got = ResBlock(module)(states.__getitem__, 5, TimeEmbedding(rows), Split(2, 5, keep=False))
+    got = ResBlock(module)(Source.of(states), TimeEmbedding(rows), Split(SOME, keep=False))
     torch.testing.assert_close(got, expected, atol=1e-12, rtol=0)
 
 
@@ -216,7 +216,7 @@ def test_a_transformer_and_its_blocks_equal_diffusers(unet):
     states, token = random(5, module.in_channels, 4, 3), random(1, 16, seed=1)
     expected = module(states, token[None].expand(5, -1, -1), torch.zeros(1, 5), return_dict=False)[0]
     got = states.clone()
-    Transformer(module)(got, token, Seams(4), Split(2, 5))
+    Transformer(module)(got, token, Seams(4), Split(SOME))
     torch.testing.assert_close(got, expected, atol=1e-12, rtol=0)
 
     spatial, temporal = module.transformer_blocks[0], module.temporal_transformer_blocks[0]
@@ -241,27 +241,36 @@ def test_attention_to_one_token_gives_every_query_the_same(unet):
     torch.testing.assert_close(seen, token_bias(block, token).expand_as(seen), atol=1e-12, rtol=0)
 
 
-@given(count=st.integers(1, 40), size=st.none() | st.integers(1, 50))
-def test_chunks_cover_everything_once_and_in_order(count, size):
-    split = Split(size, size)
-    covered = [frame for chunk in split.over_frames(count) for frame in range(count)[chunk]]
-    assert covered == list(range(count))
+@given(count=st.integers(1, 40), each=st.integers(1, 20), workspace=st.none() | st.integers(1, 300))
+def test_chunks_cover_everything_once_in_order_and_within_the_workspace(count, each, workspace):
+    split = Split(workspace)
+    chunks = list(split.over_frames(count, each))
+    assert [frame for chunk in chunks for frame in range(count)[chunk]] == list(range(count))
+    sizes = [chunk.stop - chunk.start for chunk in chunks]
+    assert workspace is None or max(sizes) == 1 or max(sizes) * each <= workspace
+    most = count if workspace is None else max(1, workspace // each)
+    assert len(chunks) <= -(-count // most)  # no more of them than needed
     numbers, seen = torch.arange(count).repeat(3, 1), []
-    split.over_pixels(lambda number, part: seen.append((number, part[0].tolist())), numbers, dim=1)
-    assert [pixel for _, part in seen for pixel in part] == covered
+    split.over_pixels(lambda number, part: seen.append((number, part[0].tolist())), numbers, 1, each)
+    assert [pixel for _, part in seen for pixel in part] == list(range(count))
     assert [number for number, _ in seen] == list(range(len(seen)))
     whole = Whole(count)
-    for chunk in split.over_frames(count):
+    for chunk in chunks:
         whole.put(chunk, numbers[0][chunk])
     assert torch.equal(whole.states, numbers[0])
 
 
-@pytest.mark.parametrize(("sizes", "what"), [((0, None), "frames"), ((None, -3), "pixels")])
-def test_chunks_of_nothing_are_refused(sizes, what):
-    with pytest.raises(
-        ValueError, match=f"{what} at a time must be positive, got {sizes[0] if what == 'frames' else -3}"
-    ):
-        Split(*sizes)
+def test_no_workspace_at_all_is_refused():
+    with pytest.raises(ValueError, match="workspace must be positive, got 0 bytes"):
+        Split(0)
+
+
+@pytest.mark.parametrize("workspace", [None, 1, SOME])
+def test_skips_in_the_hosts_memory_change_nothing(unet, workspace):
+    given_ = inputs(2, 6, (5, 7))
+    stock = call(unet, given_)
+    with installed(unet, split=Split(workspace), make_skips=lambda: HostSkips(torch.device("cpu"))):
+        assert (call(unet, given_) - stock).abs().max() < 1e-12
 
 
 def test_weights_changed_before_entry_count_and_layers_put_in_their_place_are_called(unet):
@@ -284,10 +293,10 @@ def test_weights_changed_before_entry_count_and_layers_put_in_their_place_are_ca
     adapted.up_blocks[0].upsamplers[0].conv = Adapter(adapted.up_blocks[0].upsamplers[0].conv)
     given_ = inputs(1, 5, (4, 6))
     assert (call(adapted, given_) - call(unet, given_)).abs().max() > 1e-3
-    assert away(adapted, given_, Split(2, 5)) < 1e-12
+    assert away(adapted, given_, Split(SOME)) < 1e-12
     adapted.up_blocks[0].resnets[0].temporal_res_block.conv2.weight.data *= 2
     adapted.up_blocks[0].upsamplers[0].conv.layer.weight.data *= 2
-    assert away(adapted, given_, Split(2, 5)) < 1e-12
+    assert away(adapted, given_, Split(SOME)) < 1e-12
 
 
 @pytest.mark.parametrize("offload_type", ["block_level", "leaf_level"])
@@ -311,7 +320,7 @@ def test_weights_that_diffusers_puts_away_are_brought_back(unet, offload_type):
     call(offloaded, given_)
     expected = set(brought)
     brought.clear()
-    with installed(offloaded, split=Split(2, 5)):
+    with installed(offloaded, split=Split(SOME)):
         assert (call(offloaded, given_) - stock).abs().max() < 1e-12
     if offload_type == "block_level":
         assert set(brought) == expected

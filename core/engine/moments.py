@@ -33,6 +33,12 @@ def moments_of(groups_GE: Tensor) -> Moments:
     return Moments(groups_GE.shape[-1], mean_G1[..., 0], squares_G)
 
 
+def moments_bytes(channels: int, number: int) -> int:
+    """Return how much one pixel takes in ``moments_of``, at ``number`` bytes a number."""
+    wide = max(number, 4)
+    return channels * (wide + (wide if wide != number else 0))
+
+
 def merge_moments(parts: Sequence[Moments]) -> Moments:
     """Return the moments of all parts together."""
     if len(parts) == 1:

@@ -6,20 +6,16 @@ O = channels out, K = kernel.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional
 
 from .blend import share_of_temporal
-from .moments import Moments, moments_of, moments_of_frames, normalise
-from .split import Split, Whole
+from .moments import Moments, moments_bytes, moments_of, moments_of_frames, normalise
+from .split import Source, Split, Whole
 from .times import TimeEmbedding, rows_of
 from .wrapped import bias_plus, is_plain
-
-# Reads the input of a chunk of frames, (F, C, Y, X): so that skips are joined, and frames made larger, chunk by chunk.
-Reader = Callable[[slice], Tensor]
 
 
 class ResBlock:
@@ -30,19 +26,21 @@ class ResBlock:
         self.temporal = module.temporal_res_block
         self.share = share_of_temporal(module.time_mixer)
 
-    def __call__(self, read: Reader, frames: int, time: TimeEmbedding, split: Split) -> Tensor:
+    def __call__(self, source: Source, time: TimeEmbedding, split: Split) -> Tensor:
         """Return the block's output, (F, C, Y, X), as a tensor of its own."""
-        states_FCYX, moments = self._spatial(read, frames, time, split)
+        states_FCYX, moments = self._spatial(source, time, split)
         self._temporal(states_FCYX.flatten(2), moments, time, split)
         return states_FCYX
 
-    def _spatial(self, read: Reader, frames: int, time: TimeEmbedding, split: Split) -> tuple[Tensor, Moments]:
+    def _spatial(self, source: Source, time: TimeEmbedding, split: Split) -> tuple[Tensor, Moments]:
         """Return the spatial part's output and the moments of the temporal part's first norm, taken on the way."""
         time_RC = time.project(self.spatial.time_emb_proj)
         groups = self.temporal.norm1.num_groups
+        frames, channels = source.shape[:2]
+        each = source.pixels * resnet_bytes(channels, self.spatial.out_channels, time_RC.element_size())
         whole, parts = Whole(frames), []
-        for chunk in split.over_frames(frames):
-            made_FCYX = spatial_resnet(self.spatial, read(chunk), rows_of(time_RC, chunk))
+        for chunk in split.over_frames(frames, each):
+            made_FCYX = spatial_resnet(self.spatial, source.read(chunk), rows_of(time_RC, chunk))
             parts.append(moments_of_frames(made_FCYX.flatten(2), groups))
             whole.put(chunk, made_FCYX)
         return whole.states, split.merge(parts)
@@ -55,6 +53,7 @@ class ResBlock:
         block, kept = self.temporal, []
         time_RC = time.project(block.time_emb_proj)
         groups = block.norm2.num_groups
+        each = temporal_bytes(states_FCP.shape[1], states_FCP.element_size())
 
         def first(part_FCP: Tensor) -> Tensor:
             active_FCP = functional.silu(normalise(part_FCP, moments, block.norm1), inplace=True)
@@ -66,7 +65,7 @@ class ResBlock:
                 kept.append(hidden_CFP)
             return moments_of(hidden_CFP.reshape(groups, -1))
 
-        between = split.merge(split.over_pixels(measure, states_FCP, dim=2))
+        between = split.merge(split.over_pixels(measure, states_FCP, 2, each))
 
         def add_residual(number: int, part_FCP: Tensor) -> None:
             hidden_CFP = kept[number] if split.keep else first(part_FCP)
@@ -74,7 +73,7 @@ class ResBlock:
             residual_CFP = temporal_conv(block.conv2, active_1CFP[0])
             part_FCP.add_(residual_CFP.transpose(0, 1), alpha=self.share)
 
-        split.over_pixels(add_residual, states_FCP, dim=2)
+        split.over_pixels(add_residual, states_FCP, 2, each)
 
 
 def spatial_resnet(block: Any, states_FCYX: Tensor, time_RC: Tensor) -> Tensor:
@@ -105,3 +104,14 @@ def temporal_conv(conv: nn.Conv3d, states_CFP: Tensor, rows_RC: Tensor | None = 
         return functional.conv2d(states_CFP[None], weight_OCK1, bias_plus(conv, rows_RC[0]), padding=(reach, 0))[0]
     made_CFP = functional.conv2d(states_CFP[None], weight_OCK1, conv.bias, padding=(reach, 0))[0]
     return made_CFP if rows_RC is None else made_CFP.add_(rows_RC.T[:, :, None])
+
+
+def resnet_bytes(channels_in: int, channels: int, number: int) -> int:
+    """Return how much one pixel takes in ``spatial_resnet`` and the moments after it, at ``number`` bytes a number."""
+    working = number * max(2 * channels_in + channels, channels_in + 3 * channels)
+    return max(working, number * channels + moments_bytes(channels, number))
+
+
+def temporal_bytes(channels: int, number: int) -> int:
+    """Return how much one pixel of one frame takes in the temporal part."""
+    return number * 3 * channels + moments_bytes(channels, number)

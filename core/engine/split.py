@@ -5,15 +5,16 @@ at a time; nothing mixes both, but for the statistics of the temporal group norm
 only the methods of :class:`Split`: one that keeps some of the frames on each of several devices would exchange frames
 for pixels before ``over_pixels`` runs and back afterwards, and merge moments over the devices.
 
-Shape suffixes: F = frames, P = pixels.
+Shape suffixes: F = frames, C = channels, Y, X = rows, columns.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Self, TypeVar
 
+import torch
 from torch import Tensor
 
 from .moments import Moments, merge_moments
@@ -26,40 +27,39 @@ class Split:
     """Chunks one after another on one device.
 
     Attributes:
-        frames: at a time in spatial work; None = all.
-        pixels: at a time in temporal work; None = all.
+        workspace: bytes that the tensors of one chunk may take, beside the states of all frames; a chunk is one frame
+            or one pixel at the least. None = everything at a time.
         keep: whether what lies between the two convolutions of a temporal block is kept for all pixels, which takes
             as much memory as its input, or worked out twice.
 
     Raises:
-        ValueError: a number is not positive.
+        ValueError: the workspace is not positive.
 
     """
 
-    frames: int | None = None
-    pixels: int | None = None
+    workspace: int | None = None
     keep: bool = True
 
     def __post_init__(self) -> None:
-        """See that the chunks have a size."""
-        for what, size in (("frames", self.frames), ("pixels", self.pixels)):
-            if size is not None and size < 1:
-                raise ValueError(f"{what} at a time must be positive, got {size}")
+        """See that there is some room."""
+        if self.workspace is not None and self.workspace < 1:
+            raise ValueError(f"workspace must be positive, got {self.workspace} bytes")
 
-    def over_frames(self, frames: int) -> Iterator[slice]:
-        """Yield the chunks of frames, in order."""
-        return _chunks(frames, self.frames)
+    def over_frames(self, frames: int, each: int) -> Iterator[slice]:
+        """Yield the chunks of frames, in order, where the work on one frame takes ``each`` bytes."""
+        return self._chunks(frames, each)
 
-    def over_pixels(self, run: Callable[[int, Tensor], Result], states: Tensor, dim: int) -> list[Result]:
+    def over_pixels(self, run: Callable[[int, Tensor], Result], states: Tensor, dim: int, each: int) -> list[Result]:
         """Call ``run`` with the number of each chunk and every frame of its pixels; it may write into them.
 
         Args:
             run: what is done with a chunk.
             states: of all frames; frames come first.
             dim: that of the pixels.
+            each: bytes that the work on one pixel of one frame takes.
 
         """
-        chunks = _chunks(states.shape[dim], self.pixels)
+        chunks = self._chunks(states.shape[dim], each * len(states))
         return [
             run(number, states.narrow(dim, chunk.start, chunk.stop - chunk.start))
             for number, chunk in enumerate(chunks)
@@ -69,10 +69,34 @@ class Split:
         """Return the moments of everything from those of its parts."""
         return merge_moments(parts)
 
+    def _chunks(self, count: int, each: int) -> Iterator[slice]:
+        size = count if self.workspace is None else max(1, min(count, self.workspace // each))
+        size = -(-count // -(-count // size))  # as many chunks, but all of about the same size
+        return (slice(start, min(start + size, count)) for start in range(0, count, size))
 
-def _chunks(count: int, size: int | None) -> Iterator[slice]:
-    step = size or count
-    return (slice(start, min(start + step, count)) for start in range(0, count, step))
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """States that are read chunk by chunk: so that skips are joined, and frames made larger, only while worked on.
+
+    Attributes:
+        shape: of all frames, (F, C, Y, X).
+        read: returns the states of a chunk of frames.
+
+    """
+
+    shape: torch.Size
+    read: Callable[[slice], Tensor]
+
+    @classmethod
+    def of(cls, states_FCYX: Tensor) -> Self:
+        """Return states that are there as a source."""
+        return cls(states_FCYX.shape, states_FCYX.__getitem__)
+
+    @property
+    def pixels(self) -> int:
+        """Of one frame."""
+        return self.shape[2] * self.shape[3]
 
 
 class Whole:

@@ -52,21 +52,22 @@ class Transformer:
 
     def __call__(self, states_FCYX: Tensor, token_1K: Tensor, strategies: Strategies, split: Split) -> None:
         """Add to the states, in place, what the transformer makes of them."""
-        tokens_FPC = self._tokens(states_FCYX, split)
+        each = states_FCYX[0, 0].numel() * block_bytes(self.module.inner_dim, states_FCYX.element_size())
+        tokens_FPC = self._tokens(states_FCYX, split, each)
         for spatial, temporal in zip(
             self.module.transformer_blocks, self.module.temporal_transformer_blocks, strict=True
         ):
             bias_C = token_bias(spatial, token_1K)
-            for chunk in split.over_frames(len(tokens_FPC)):
+            for chunk in split.over_frames(len(tokens_FPC), each):
                 spatial_block(spatial, tokens_FPC[chunk], bias_C)
             self._temporal(temporal, tokens_FPC, token_1K, strategies, split)
-        for chunk in split.over_frames(len(tokens_FPC)):
+        for chunk in split.over_frames(len(tokens_FPC), each):
             made_FPC = self.module.proj_out(tokens_FPC[chunk])
             states_FCYX[chunk] += made_FPC.transpose(1, 2).unflatten(2, states_FCYX.shape[2:])
 
-    def _tokens(self, states_FCYX: Tensor, split: Split) -> Tensor:
+    def _tokens(self, states_FCYX: Tensor, split: Split, each: int) -> Tensor:
         whole = Whole(len(states_FCYX))
-        for chunk in split.over_frames(len(states_FCYX)):
+        for chunk in split.over_frames(len(states_FCYX), each):
             normed_FPC = self.module.norm(states_FCYX[chunk]).flatten(2).transpose(1, 2).contiguous()
             whole.put(chunk, self.module.proj_in(normed_FPC))
         return whole.states
@@ -88,7 +89,8 @@ class Transformer:
             part_FPC.lerp_(fused_FPC, self.share)
 
         code_FC = self._code(windows.size if windows else len(tokens_FPC), tokens_FPC, strategies)
-        split.over_pixels(by_window if windows else whole, tokens_FPC, dim=1)
+        each = block_bytes(self.module.inner_dim, tokens_FPC.element_size())
+        split.over_pixels(by_window if windows else whole, tokens_FPC, 1, each)
 
     def _code(self, frames: int, tokens_FPC: Tensor, strategies: Strategies) -> Tensor:
         code_FC = strategies.code(frames, self.module.in_channels, tokens_FPC.device)
@@ -108,22 +110,34 @@ def token_bias(block: Any, token_1K: Tensor) -> Tensor:
 
 def spatial_block(block: Any, tokens_FPC: Tensor, bias_C: Tensor) -> None:
     """Run diffusers' ``BasicTransformerBlock`` on some frames, in place; ``bias_C`` is its cross-attention's result."""
-    q_FNPD, k_FNPD, v_FNPD = (each.transpose(1, 2) for each in _heads(block.attn1, block.norm1(tokens_FPC)))
-    seen_FNPD = functional.scaled_dot_product_attention(q_FNPD, k_FNPD, v_FNPD)
-    tokens_FPC += _project_out(block.attn1, seen_FNPD.transpose(1, 2).flatten(2), bias_C)
-    tokens_FPC += feed_forward(block.ff, block.norm3(tokens_FPC))
+    tokens_FPC += _attend_within_frames(block, tokens_FPC, bias_C)
+    tokens_FPC += feed_forward(block.ff, block.norm3, tokens_FPC)
 
 
 def temporal_block(block: Any, tokens_FPC: Tensor, code_FC: Tensor, bias_C: Tensor, attend: Attend) -> Tensor:
     """Return what diffusers' ``TemporalBasicTransformerBlock`` gives for some pixels of all frames."""
-    states_FPC = tokens_FPC + code_FC[:, None]
-    inner_FPC = feed_forward(block.ff_in, block.norm_in(states_FPC))
-    states_FPC = states_FPC.add_(inner_FPC) if block.is_res else inner_FPC
+    states_FPC = _plus(tokens_FPC + code_FC[:, None], block.ff_in, block.norm_in, block.is_res)
+    states_FPC += _attend_over_frames(block, states_FPC, bias_C, attend)
+    return _plus(states_FPC, block.ff, block.norm3, block.is_res)
+
+
+def _plus(states_FPC: Tensor, layers: Any, norm: nn.Module, residual: bool) -> Tensor:
+    """Return what a feed-forward makes of the states, added to them, in place, where it is a residual."""
+    made_FPC = feed_forward(layers, norm, states_FPC)
+    return states_FPC.add_(made_FPC) if residual else made_FPC
+
+
+# Each of these is a function of its own so that its tensors are gone before the next one needs room.
+def _attend_within_frames(block: Any, tokens_FPC: Tensor, bias_C: Tensor) -> Tensor:
+    q_FNPD, k_FNPD, v_FNPD = (each.transpose(1, 2) for each in _heads(block.attn1, block.norm1(tokens_FPC)))
+    seen_FNPD = functional.scaled_dot_product_attention(q_FNPD, k_FNPD, v_FNPD)
+    return _project_out(block.attn1, seen_FNPD.transpose(1, 2).flatten(2), bias_C)
+
+
+def _attend_over_frames(block: Any, states_FPC: Tensor, bias_C: Tensor, attend: Attend) -> Tensor:
     q_PNFD, k_PNFD, v_PNFD = (each.permute(1, 2, 0, 3) for each in _heads(block.attn1, block.norm1(states_FPC)))
     seen_PNFD = attend(q_PNFD, k_PNFD, v_PNFD)
-    states_FPC += _project_out(block.attn1, seen_PNFD.permute(2, 0, 1, 3).flatten(2), bias_C)
-    made_FPC = feed_forward(block.ff, block.norm3(states_FPC))
-    return states_FPC.add_(made_FPC) if block.is_res else made_FPC
+    return _project_out(block.attn1, seen_PNFD.permute(2, 0, 1, 3).flatten(2), bias_C)
 
 
 def _heads(attention: Any, states_XYC: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -144,9 +158,17 @@ def _project_out(attention: Any, seen_XYC: Tensor, bias_C: Tensor) -> Tensor:
     return functional.linear(seen_XYC, linear.weight, bias_plus(linear, bias_C))
 
 
-def feed_forward(layers: Any, states_XYC: Tensor) -> Tensor:
-    """Return what diffusers' ``FeedForward`` with a GEGLU gives; the product takes the place of the gate."""
+def feed_forward(layers: Any, norm: nn.Module, states_XYC: Tensor) -> Tensor:
+    """Return what diffusers' ``FeedForward`` with a GEGLU makes of the norm; the product takes the gate's place."""
     gated, _, project = layers.net
-    hidden, gate = gated.proj(states_XYC).chunk(2, dim=-1)
+    hidden, gate = gated.proj(norm(states_XYC)).chunk(2, dim=-1)
     made: Tensor = project(functional.gelu(gate).mul_(hidden))
     return made
+
+
+def block_bytes(channels: int, number: int) -> int:
+    """Return how much one token takes in a block beside itself, at ``number`` bytes a number.
+
+    Most of it in the feed-forward: states, eight times as many channels, the gate's four times as many, the result.
+    """
+    return number * channels * (1 + 8 + 4 + 1)

@@ -4,12 +4,14 @@ The stock forward repeats everything per frame and runs each block on all frames
 blocks in the same order with the same parameters, but reads inputs of blocks chunk by chunk: skips are joined, and
 frames made larger, only for the frames that are being worked on. See docs/numerics.md for why it is the same.
 
-Shape suffixes: B = batch, F = frames, C = channels, Y, X = rows, columns, K = channels of the image embedding, R = rows
-of the embedding, 1 or F.
+Shape suffixes: F = frames, C = channels, Y, X = rows, columns, K = channels of the image embedding, R = rows of the
+embedding, 1 or F.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,8 +19,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from .resample import Upsampler
-from .resblock import Reader, ResBlock
-from .split import Split, Whole
+from .resblock import ResBlock
+from .skips import Skips
+from .split import Source, Split, Whole
 from .times import TimeEmbedding
 from .transformer import Strategies, Transformer
 from .wrapped import at_work
@@ -32,14 +35,18 @@ class Engine:
     Args:
         unet: of SVD, in diffusers' class.
         strategies: which the temporal blocks ask.
-        split: how the work is shared out.
+        split: how the work is shared out; it may be replaced between calls.
+        make_skips: makes the place for what the way down hands to the way up, once for each call.
 
     """
 
-    def __init__(self, unet: Any, strategies: Strategies, split: Split) -> None:
+    def __init__(
+        self, unet: Any, strategies: Strategies, split: Split, make_skips: Callable[[], Skips] = Skips
+    ) -> None:
         self.unet = unet
         self.strategies = strategies
         self.split = split
+        self.make_skips = make_skips
         self._down = [_Level(block) for block in unet.down_blocks]
         self._middle = _Level(unet.mid_block)
         self._up = [_Level(block) for block in unet.up_blocks]
@@ -54,20 +61,21 @@ class Engine:
             embedding_RC: of noise level and conditioning, one row or one for each frame.
 
         """
-        call = _Call(len(sample_FCYX), TimeEmbedding(embedding_RC), token_1K, self.strategies, self.split)
-        states = call.each(lambda chunk: self.unet.conv_in(sample_FCYX[chunk]))
-        skips = [states]
+        call = _Call(sample_FCYX, TimeEmbedding(embedding_RC), token_1K, self.strategies, self.split, self.make_skips())
+        call.each(self.unet.conv_in, self.unet.conv_in.out_channels)
+        call.skips.put(call.states)
         for level in self._down:
             with at_work(level.module):
-                states = level.down(states, skips, call)
+                level.down(call)
         with at_work(self._middle.module):
-            states = self._middle.middle(states, call)
+            self._middle.middle(call)
         enlarge: Upsampler | None = None
         for level in self._up:
             with at_work(level.module):
-                states = level.up(states, enlarge, skips, call)
+                level.up(enlarge, call)
             enlarge = level.upsampler
-        return call.each(lambda chunk: self._out(states[chunk]))
+        call.each(self._out, call.states.shape[1])
+        return call.states
 
     def _out(self, states_FCYX: Tensor) -> Tensor:
         active_FCYX = functional.silu(self.unet.conv_norm_out(states_FCYX), inplace=True)
@@ -75,31 +83,32 @@ class Engine:
         return output_FCYX
 
 
+@dataclass(slots=True)
 class _Call:
-    """What stays the same from block to block within one call."""
+    """One call on its way: the states, which nobody else holds on to, and what stays the same from block to block."""
 
-    def __init__(
-        self, frames: int, time: TimeEmbedding, token_1K: Tensor, strategies: Strategies, split: Split
-    ) -> None:
-        self.frames = frames
-        self.time = time
-        self.token_1K = token_1K
-        self.strategies = strategies
-        self.split = split
+    states: Tensor
+    time: TimeEmbedding
+    token_1K: Tensor
+    strategies: Strategies
+    split: Split
+    skips: Skips
 
-    def each(self, read: Reader) -> Tensor:
-        """Return what ``read`` gives for all frames."""
-        whole = Whole(self.frames)
-        for chunk in self.split.over_frames(self.frames):
-            whole.put(chunk, read(chunk))
-        return whole.states
+    def each(self, module: Callable[[Tensor], Tensor], channels: int) -> None:
+        """Let a spatial module make new states of all frames; it works with so many channels at most."""
+        source = Source.of(self.states)
+        whole = Whole(source.shape[0])
+        each = source.pixels * (source.shape[1] + channels) * self.states.element_size()
+        for chunk in self.split.over_frames(source.shape[0], each):
+            whole.put(chunk, module(source.read(chunk)))
+        self.states = whole.states
 
-    def resnet(self, block: ResBlock, read: Reader) -> Tensor:
-        return block(read, self.frames, self.time, self.split)
+    def resnet(self, block: ResBlock, source: Source | None = None) -> None:
+        self.states = block(source or Source.of(self.states), self.time, self.split)
 
-    def attend(self, block: Transformer | None, states_FCYX: Tensor) -> None:
+    def attend(self, block: Transformer | None) -> None:
         if block is not None:
-            block(states_FCYX, self.token_1K, self.strategies, self.split)
+            block(self.states, self.token_1K, self.strategies, self.split)
 
 
 class _Level:
@@ -111,51 +120,40 @@ class _Level:
         attentions: list[Transformer | None] = [Transformer(module) for module in getattr(block, "attentions", ())]
         self.attentions = attentions or [None] * len(self.resnets)
         self.downsamplers = list(getattr(block, "downsamplers", None) or ())
-        self.upsamplers = [Upsampler(module) for module in getattr(block, "upsamplers", None) or ()]
+        upsamplers = [Upsampler(module) for module in getattr(block, "upsamplers", None) or ()]
+        self.upsampler = upsamplers[0] if upsamplers else None
 
-    @property
-    def upsampler(self) -> Upsampler | None:
-        return self.upsamplers[0] if self.upsamplers else None
-
-    def down(self, states: Tensor, skips: list[Tensor], call: _Call) -> Tensor:
+    def down(self, call: _Call) -> None:
         """Run a level on the way down; what it hands on is also kept for the way up."""
         for resnet, attention in zip(self.resnets, self.attentions, strict=True):
-            states = call.resnet(resnet, states.__getitem__)
-            call.attend(attention, states)
-            skips.append(states)
+            call.resnet(resnet)
+            call.attend(attention)
+            call.skips.put(call.states)
         for smaller in self.downsamplers:
-            states = call.each(_made_by(smaller, states))
-            skips.append(states)
-        return states
+            call.each(smaller, call.states.shape[1])
+            call.skips.put(call.states)
 
-    def middle(self, states: Tensor, call: _Call) -> Tensor:
+    def middle(self, call: _Call) -> None:
         """Run the lowest level: one residual block more than transformers."""
-        states = call.resnet(self.resnets[0], states.__getitem__)
+        call.resnet(self.resnets[0])
         for resnet, attention in zip(self.resnets[1:], self.attentions, strict=True):
-            call.attend(attention, states)
-            states = call.resnet(resnet, states.__getitem__)
-        return states
+            call.attend(attention)
+            call.resnet(resnet)
 
-    def up(self, states: Tensor, enlarge: Upsampler | None, skips: list[Tensor], call: _Call) -> Tensor:
+    def up(self, enlarge: Upsampler | None, call: _Call) -> None:
         """Run a level on the way up; its first block enlarges what comes from below while it reads it."""
         for resnet, attention in zip(self.resnets, self.attentions, strict=True):
-            states = call.resnet(resnet, _joined(states, enlarge, skips.pop()))
-            call.attend(attention, states)
+            call.resnet(resnet, _joined(call.states, enlarge, call.skips.take()))
+            call.attend(attention)
             enlarge = None
-        return states
 
 
-def _made_by(module: Any, states: Tensor) -> Reader:
-    """Return the reader of what a module makes of the states."""
-    return lambda chunk: module(states[chunk])
-
-
-def _joined(states: Tensor, enlarge: Upsampler | None, skip: Tensor) -> Reader:
-    """Return the reader of a block on the way up: the states, enlarged where they come from below, and the skip."""
-    rows, columns = skip.shape[2:]
+def _joined(states: Tensor, enlarge: Upsampler | None, skip: Source) -> Source:
+    """Return the input of a block on the way up: the states, enlarged where they come from below, and the skip."""
+    frames, channels, rows, columns = skip.shape
 
     def read(chunk: slice) -> Tensor:
         below = states[chunk]
-        return torch.cat([enlarge(below, (rows, columns)) if enlarge else below, skip[chunk]], dim=1)
+        return torch.cat([enlarge(below, (rows, columns)) if enlarge else below, skip.read(chunk)], dim=1)
 
-    return read
+    return Source(torch.Size((frames, states.shape[1] + channels, rows, columns)), read)

@@ -1,0 +1,172 @@
+"""How much memory one call of the UNet takes, and how it is split so that it fits: data, before anything is computed.
+
+Three things take memory beside the weights: states that are held for all frames (of the block at work, and skips), and
+the workspace for one chunk. Only what is held grows with the number of frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from .resblock import resnet_bytes, temporal_bytes
+from .split import Split
+from .transformer import block_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class UnetShape:
+    """What decides how much memory SVD's UNet takes.
+
+    Attributes:
+        channels: of each level.
+        layers: residual blocks of each level on the way down; there is one more on the way up.
+        latent_channels: of a latent frame; the image's come in beside the noisy ones.
+        parameters: of the UNet; 0 where they are not known.
+
+    """
+
+    channels: tuple[int, ...]
+    layers: int
+    latent_channels: int = 4
+    parameters: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What one call of the UNet is to do.
+
+    Attributes:
+        shape: of the UNet.
+        frames: of the video.
+        rows: of latents.
+        columns: of latents.
+        number: bytes of a number.
+
+    """
+
+    shape: UnetShape
+    frames: int
+    rows: int
+    columns: int
+    number: int
+
+    @property
+    def pixels(self) -> list[int]:
+        """Pixels of a frame at each level."""
+        rows, columns, found = self.rows, self.columns, []
+        for _ in self.shape.channels:
+            found.append(rows * columns)
+            rows, columns = (rows + 1) // 2, (columns + 1) // 2
+        return found
+
+    @property
+    def weights(self) -> int:
+        """Bytes of the UNet's weights."""
+        return self.shape.parameters * self.number
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryPlan:
+    """How a call is split, and what it takes.
+
+    Attributes:
+        work: what is to be done.
+        budget: bytes that it may take.
+        split: of the work.
+        host_skips: whether skips wait in the host's memory.
+
+    """
+
+    work: Work
+    budget: int
+    split: Split
+    host_skips: bool
+
+    @property
+    def held(self) -> int:
+        """Bytes of what is held for all frames."""
+        return self.work.frames * held_bytes(self.work, keep=self.split.keep, host_skips=self.host_skips)
+
+    @property
+    def peak(self) -> int:
+        """Bytes at the most, on the device."""
+        least, most = workspaces(self.work)
+        return self.work.weights + self.held + min(max(self.split.workspace or most, least), most)
+
+
+# The ways to share the work out, the fastest first.
+WAYS = ((True, False), (False, False), (False, True))
+
+
+def plan_memory(work: Work, budget: int, workspace: int) -> MemoryPlan | None:
+    """Return the fastest way that fits, or None where none does.
+
+    Args:
+        work: what is to be done.
+        budget: bytes that it may take on the device, weights included.
+        workspace: bytes for one chunk beyond which larger chunks are no faster; less where the budget asks for it.
+
+    """
+    least, _ = workspaces(work)
+    for keep, host_skips in WAYS:
+        held = work.frames * held_bytes(work, keep=keep, host_skips=host_skips)
+        room = budget - work.weights - held
+        # Where skips could still leave, a workspace that is squeezed to one frame is not worth their staying.
+        if room >= (least if host_skips else min(2 * least, max(workspace, least))):
+            return MemoryPlan(work, budget, Split(min(room, max(workspace, least)), keep), host_skips)
+    return None
+
+
+def workspaces(work: Work) -> tuple[int, int]:
+    """Return the bytes of the smallest chunk, one frame or one pixel of all frames, and of everything at a time.
+
+    Both where they are most.
+    """
+    least = most = 0
+    channels = work.shape.channels
+    for here, below, pixels in zip(channels, (*channels[1:], channels[-1]), work.pixels, strict=True):
+        block = block_bytes(here, work.number)
+        spatial = max(resnet_bytes(here + below, here, work.number), block)
+        temporal = max(temporal_bytes(here, work.number), block)
+        least = max(least, pixels * spatial, work.frames * temporal)
+        most = max(most, work.frames * pixels * max(spatial, temporal))
+    return least, most
+
+
+def held_bytes(work: Work, *, keep: bool, host_skips: bool) -> int:
+    """Return the bytes that are held for each frame when most are: states, and latents coming in and going out."""
+    latents = 3 * work.shape.latent_channels * work.rows * work.columns
+    return (max(_held(work, keep=keep, host_skips=host_skips)) + latents) * work.number
+
+
+def _held(work: Work, *, keep: bool, host_skips: bool) -> Iterator[int]:
+    """Yield how many numbers of each frame are held, block by block, in the order of ``unet.py``."""
+    sizes = [channels * pixels for channels, pixels in zip(work.shape.channels, work.pixels, strict=True)]
+    waiting: list[int] = [sizes[0]]
+    resident = 0 if host_skips else 1  # whether a skip counts
+
+    def block(before: int, after: int) -> int:
+        # The block's input and output, and as much again between the temporal convolutions or as tokens.
+        return max(before + after * (2 if keep else 1), 2 * after)
+
+    current = sizes[0]
+    for level, size in enumerate(sizes):
+        for _ in range(work.shape.layers):
+            # On the device the block's input is the last skip; in the host's memory it is held besides.
+            yield resident * sum(waiting) + block(current * (1 - resident), size)
+            waiting.append(size)
+            current = size
+        if level + 1 < len(sizes):
+            smaller = work.shape.channels[level] * work.pixels[level + 1]
+            yield resident * sum(waiting) + current * (1 - resident) + smaller
+            waiting.append(smaller)
+            current = smaller
+    for _ in range(2):
+        yield resident * sum(waiting) + block(current, sizes[-1])
+        current = sizes[-1]
+    for size in reversed(sizes):
+        for _ in range(work.shape.layers + 1):
+            yield resident * sum(waiting) + block(current, size)
+            waiting.pop()
+            current = size

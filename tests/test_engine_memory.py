@@ -1,0 +1,176 @@
+"""How much the engine holds at a time: the full-size SVD-XT, traced on a device that has shapes but no numbers."""
+
+from __future__ import annotations
+
+import weakref
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from longtake.core.engine.memory import WAYS, MemoryPlan, UnetShape, Work, plan_memory
+from longtake.core.engine.skips import Skips
+from longtake.core.engine.split import Source, Split
+from longtake.core.engine.unet import Engine
+from longtake.core.seams import Seams
+
+MIB = 2**20
+ROWS, COLUMNS = 72, 128  # latents of 576 x 1024 pixels
+
+
+class Live(TorchDispatchMode):
+    """Counts the bytes of storages that are alive, and the most there were; those known from the start do not count."""
+
+    def __init__(self, known: list[torch.Tensor]) -> None:
+        super().__init__()
+        self.now = self.most = 0
+        self._seen = {tensor.untyped_storage()._cdata for tensor in known}
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        made = function(*args, **(kwargs or {}))
+        for tensor in tree_leaves(made):
+            if isinstance(tensor, torch.Tensor) and tensor.device.type == "meta":
+                self._count(tensor.untyped_storage())
+        return made
+
+    def _count(self, storage: torch.UntypedStorage) -> None:
+        if storage._cdata not in self._seen:
+            self._seen.add(storage._cdata)
+            self.now += storage.nbytes()
+            self.most = max(self.most, self.now)
+            weakref.finalize(storage, self._drop, storage._cdata, storage.nbytes())
+
+    def _drop(self, key: int, size: int) -> None:
+        self._seen.discard(key)
+        self.now -= size
+
+
+class Flash(TorchFunctionMode):
+    """Lets attention take what its kernels take, the output; without numbers torch would work the logits out."""
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        if function is torch.nn.functional.scaled_dot_product_attention:
+            batch, heads, length, channels = args[0].shape
+            return args[0].new_empty(batch, length, heads, channels).transpose(1, 2)
+        return function(*args, **(kwargs or {}))
+
+
+class Elsewhere(Skips):
+    """Skips that take no memory of the device until they are read."""
+
+    def put(self, states):
+        def read(chunk, shape=states.shape, like=states.dtype):
+            return torch.empty((chunk.stop - chunk.start, *shape[1:]), dtype=like, device="meta")
+
+        self._kept.append(Source(states.shape, read))
+
+
+@pytest.fixture(scope="module")
+def unet():
+    from diffusers import UNetSpatioTemporalConditionModel
+
+    with torch.device("meta"):
+        unet = UNetSpatioTemporalConditionModel(sample_size=96, num_frames=25, num_attention_heads=(5, 10, 20, 20))
+    for module in unet.modules():
+        if hasattr(module, "mix_factor"):
+            module.mix_factor = torch.nn.Parameter(torch.zeros(1))
+    return unet.half()
+
+
+def most(unet, frames: int, split: Split, make_skips=Skips) -> int:
+    """Return the most bytes that one call holds beside the weights."""
+    engine = Engine(unet, Seams(25), split, make_skips)
+    kernels = [level.upsampler.kernel_IOKK for level in engine._up if level.upsampler]
+    with torch.device("meta"):
+        sample = torch.empty(frames, 8, ROWS, COLUMNS, dtype=torch.float16)
+        token, embedding = torch.empty(1, 1024, dtype=torch.float16), torch.empty(1, 1280, dtype=torch.float16)
+    with Flash(), Live([*unet.parameters(), *kernels, sample, token, embedding]) as live:
+        output = engine.run(sample, token, embedding)
+    assert output.shape == (frames, 4, ROWS, COLUMNS)
+    return live.most
+
+
+def test_storages_are_counted_while_they_live():
+    with torch.device("meta"):
+        known = torch.empty(100)
+    with Live([known]) as live:
+        first = torch.empty(10, device="meta")
+        second = (first + known[:10]).view(2, 5)
+        assert live.now == 80
+        del first, second
+        torch.empty(5, device="meta")
+    assert (live.now, live.most) == (0, 80)
+
+
+@pytest.mark.parametrize(
+    ("split", "make_skips", "limit"),
+    [
+        (Split(64 * MIB), Skips, 60),
+        (Split(64 * MIB, keep=False), Skips, 60),
+        (Split(64 * MIB, keep=False), Elsewhere, 14),
+    ],
+)
+def test_memory_grows_by_so_much_with_each_frame_and_no_faster(unet, split, make_skips, limit):
+    few, some, many = (most(unet, frames, split, make_skips) for frames in (4, 8, 16))
+    assert (many - some) / 8 <= limit * MIB
+    assert some - few <= limit * MIB * 4
+    assert many <= limit * MIB * 16 + 2 * split.workspace
+
+
+SVD_XT = UnetShape((320, 640, 1280, 1280), 2)
+
+
+@pytest.mark.parametrize("workspace", [64 * MIB, 200 * MIB])
+@pytest.mark.parametrize(("keep", "host_skips"), WAYS)
+@pytest.mark.parametrize("frames", [3, 12])
+def test_what_is_predicted_is_what_is_held(unet, frames, keep, host_skips, workspace):
+    plan = MemoryPlan(Work(SVD_XT, frames, ROWS, COLUMNS, 2), 0, Split(workspace, keep), host_skips)
+    held = most(unet, frames, plan.split, Elsewhere if host_skips else Skips)
+    assert held <= plan.peak <= held + workspace / 2  # chunks need not divide the workspace
+
+
+def test_the_temporal_part_stays_within_its_workspace_at_2000_frames(unet):
+    from longtake.core.engine.transformer import Transformer
+
+    module = next(module for module in unet.modules() if hasattr(module, "temporal_transformer_blocks"))
+    transformer, frames = Transformer(module), 2000
+    with torch.device("meta"):
+        tokens = torch.empty(frames, ROWS * COLUMNS, module.inner_dim, dtype=torch.float16)
+        token = torch.empty(1, 1024, dtype=torch.float16)
+    with torch.no_grad(), Flash(), Live([*unet.parameters(), tokens, token]) as live:
+        transformer._temporal(module.temporal_transformer_blocks[0], tokens, token, Seams(25), Split(256 * MIB))
+    assert live.most < 256 * MIB
+
+
+@given(
+    frames=st.integers(1, 3000),
+    rows=st.integers(8, 96),
+    columns=st.integers(8, 160),
+    budget=st.floats(0.5, 200).map(lambda gib: int(gib * 1024 * MIB)),
+)
+def test_a_plan_fits_its_budget_and_more_room_never_plans_worse(frames, rows, columns, budget):
+    work = Work(SVD_XT, frames, rows, columns, 2)
+    plan, roomier = (plan_memory(work, each, 512 * MIB) for each in (budget, 2 * budget))
+    if plan is None:
+        smaller = plan_memory(Work(SVD_XT, 1, 8, 8, 2), budget, 512 * MIB)
+        assert smaller is not None
+        return
+    assert plan.peak <= budget
+    assert roomier is not None
+    assert WAYS.index((roomier.split.keep, roomier.host_skips)) <= WAYS.index((plan.split.keep, plan.host_skips))
+    shorter = plan_memory(Work(SVD_XT, max(1, frames // 2), rows, columns, 2), budget, 512 * MIB)
+    assert shorter is not None
+    assert shorter.peak <= budget
+
+
+def test_a_thousand_frames_of_full_size_fit_24_gib_with_the_weights():
+    work = Work(replace(SVD_XT, parameters=1_524_623_082), 1000, ROWS, COLUMNS, 2)
+    plan = plan_memory(work, 24 * 1024 * MIB, 1024 * MIB)
+    assert plan is not None
+    assert plan.host_skips
+    assert plan.peak < 16 * 1024 * MIB
