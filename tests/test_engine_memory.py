@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from longtake.core.engine.memory import WAYS, MemoryPlan, UnetShape, Work, plan_memory
+from longtake.core.engine.memory import WAYS, MemoryPlan, UnetShape, Work, plan_memory, workspaces
 from longtake.core.engine.skips import Skips
 from longtake.core.engine.split import Source, Split
 from longtake.core.engine.unet import Engine
@@ -131,7 +131,8 @@ SVD_XT = UnetShape((320, 640, 1280, 1280), 2)
 def test_what_is_predicted_is_what_is_held(unet, frames, keep, host_skips, workspace):
     plan = MemoryPlan(Work(SVD_XT, frames, ROWS, COLUMNS, 2), 0, Split(workspace, keep), host_skips)
     held = most(unet, frames, plan.split, Elsewhere if host_skips else Skips)
-    assert held <= plan.peak <= held + workspace / 2  # chunks need not divide the workspace
+    # Over by less than a chunk: what is held and the largest chunk need not meet, nor chunks fill their workspace.
+    assert held <= plan.peak < held + max(workspace, workspaces(plan.work)[0])
 
 
 def test_the_temporal_part_stays_within_its_workspace_at_2000_frames(unet):
