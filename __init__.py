@@ -28,15 +28,15 @@ if TYPE_CHECKING:
     from .core.denoiser import UnetDenoiser as UnetDenoiser
     from .core.denoiser import scalings as scalings
     from .core.errors import LongtakeError as LongtakeError
+    from .core.facts import ModelFacts as ModelFacts
+    from .core.facts import read_facts as read_facts
     from .core.generate import Result as Result
     from .core.generate import generate as generate
     from .core.hookspecs import hookimpl as hookimpl
     from .core.loop import denoise as denoise
     from .core.manager import load_plugins as load_plugins
     from .core.model import Model as Model
-    from .core.model import ModelFacts as ModelFacts
     from .core.model import load_model as load_model
-    from .core.model import read_facts as read_facts
     from .core.plan import Plan as Plan
     from .core.plan import make_plan as make_plan
     from .core.run import Run as Run
@@ -61,11 +61,12 @@ _HOMES = {
     "core.defaults": ("resolve",),
     "core.denoiser": ("Denoiser", "UnetDenoiser", "scalings"),
     "core.errors": ("LongtakeError",),
+    "core.facts": ("ModelFacts", "read_facts"),
     "core.generate": ("Result", "generate"),
     "core.hookspecs": ("hookimpl",),
     "core.loop": ("denoise",),
     "core.manager": ("load_plugins",),
-    "core.model": ("Model", "ModelFacts", "load_model", "read_facts"),
+    "core.model": ("Model", "load_model"),
     "core.plan": ("Plan", "make_plan"),
     "core.run": ("Run", "Step"),
     "core.seams": ("installed",),

@@ -12,15 +12,17 @@ import torch
 import yaml
 from rich.console import Console
 
+from .budget import fit_memory
 from .cli_options import asked_config, config_options, json_option, no_plugins_option
 from .config import STRATEGY_KINDS
 from .defaults import resolve
-from .errors import LongtakeError
+from .engine.memory import MemoryPlan
+from .errors import ConfigError, LongtakeError
+from .facts import read_facts
 from .generate import generate as generate_video
 from .image import read_image
 from .listing import plugin_rows, print_plugins, print_strategies, strategy_rows
 from .manager import Plugins, load_plugins, offer_commands
-from .model import read_facts
 from .plan import make_plan
 from .progress import ProgressDisplay, show_notes, silence_libraries, silence_models
 from .schema import config_schema
@@ -84,21 +86,25 @@ def config_command(plugins: Plugins, /, image: str | None, as_json: bool, **opti
 def plan_command(
     plugins: Plugins, /, image: str | None, output: Path | None, step: int, as_json: bool, **options: Any
 ) -> None:
-    """Show what the strategies would do, without loading a model: positions, windows, noise, guidance, sigmas."""
+    """Show what a generation would do, without loading a model: positions, windows, noise, guidance, sigmas, memory."""
     from . import plan_view
 
     config, facts = _resolved(plugins, image, options)
     if config.steps is not None and step > config.steps:
         raise LongtakeError(f"--step {step} is beyond the last of {config.steps} steps")
     plan = make_plan(config, facts, shown_step=step - 1)
+    try:
+        memory: MemoryPlan | str = fit_memory(config, facts)
+    except ConfigError as error:  # a plan may be looked at where it could not be run
+        memory = str(error)
     if output:
         plan_view.draw(plan, config, output)
     if as_json:
-        click.echo(json.dumps(plan_view.as_data(plan, config)))
+        click.echo(json.dumps(plan_view.as_data(plan, config, memory)))
     elif output:
         click.echo(output)
     else:
-        plan_view.print_tables(plan, config, Console(highlight=False))
+        plan_view.print_tables(plan, config, memory, Console(highlight=False))
 
 
 @cli.command("strategies")

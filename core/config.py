@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ByteSize, ConfigDict, Field, ValidationError
 
 from .contracts import Attention, Guidance, Motion, Noise, Positional, Sigmas
 from .errors import ConfigError, explain
@@ -52,6 +52,11 @@ class Config(BaseModel):
         default=None, description="Precision of the weights; by default float32 on a CPU and float16 elsewhere."
     )
     device: str | None = Field(default=None, description="cpu, cuda, cuda:1, mps …; by default the best there is.")
+    memory: ByteSize | None = Field(
+        default=None,
+        gt=0,
+        description="Memory of the device that denoising may take, such as 8GiB; by default what is free.",
+    )
     decode_chunk: int = Field(default=14, ge=1, description="Frames decoded at a time.")
     decode_overlap: int = Field(
         default=4, ge=0, description="Frames decoded in addition on each side of a chunk, so that no seam is seen."

@@ -12,7 +12,7 @@ from .model import choose_device, choose_dtype
 
 if TYPE_CHECKING:
     from .contracts import PositionalStrategy, Strategy
-    from .model import ModelFacts
+    from .facts import ModelFacts
     from .registry import Registry
 
 logger = logging.getLogger("longtake")

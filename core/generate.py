@@ -11,16 +11,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .budget import FrugalDenoiser, fit_memory
 from .conditioning import encode_images
 from .config import Config, load_config
 from .decode import decode
 from .defaults import resolve
 from .denoiser import UnetDenoiser
 from .errors import ConfigError
+from .facts import read_facts
 from .image import EXAMPLE, ImageLike, example_image, fit_image, read_image
 from .loop import denoise
 from .manager import Plugins, load_plugins, versions
-from .model import Model, load_model, read_facts
+from .model import Model, load_model
 from .plan import make_plan
 from .run import Run, timed
 from .seams import installed
@@ -29,6 +31,8 @@ from .video import check_output, open_video
 
 if TYPE_CHECKING:
     import pluggy
+
+    from .engine.memory import MemoryPlan
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,7 @@ def generate(
     config = resolve(config, facts, plugins.registry, portrait=start_image.height > start_image.width)
     assert config.width and config.height and config.seed is not None
     plan = make_plan(config, facts)
+    memory = fit_memory(config, facts, weights_loaded=isinstance(model, Model))
     timings: dict[str, float] = {}
     with timed(timings, "load"):
         loaded = (
@@ -100,7 +105,7 @@ def generate(
         conditioning = encode_images(loaded, [fitted], config.noise_aug, generator)
     run = Run(config, loaded, plan, fitted, conditioning, output, timings)
     plugins.manager.hook.longtake_run_started(run=run)
-    latents_BFCYX = _denoise(run, plugins.manager.hook, generator)
+    latents_BFCYX = _denoise(run, memory, plugins.manager.hook, generator)
     frames = _decode(run, plugins.manager.hook, latents_BFCYX[0], keep_frames)
     if output:
         write_record(output, record(run, versions(plugins)))
@@ -139,7 +144,7 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, torch.device) else value
 
 
-def _denoise(run: Run, hooks: pluggy.HookRelay, generator: torch.Generator) -> Tensor:
+def _denoise(run: Run, memory: MemoryPlan, hooks: pluggy.HookRelay, generator: torch.Generator) -> Tensor:
     config, plan, unet = run.config, run.plan, run.model.pipeline.unet
     assert config.noise and config.width and config.height
     facts = run.model.facts
@@ -150,7 +155,8 @@ def _denoise(run: Run, hooks: pluggy.HookRelay, generator: torch.Generator) -> T
         timed(run.timings, "denoise"),
         installed(unet, config.positional, config.attention, trained=facts.trained) as seams,
     ):
-        denoiser = UnetDenoiser(unet, run.conditioning, plan, seams)
+        stock = UnetDenoiser(unet, run.conditioning, plan, seams)
+        denoiser = FrugalDenoiser(stock, seams.engine, memory, run.model.device)
         return denoise(denoiser, noise_BFCYX, plan.sigmas_S1, plan.guidance_SF, hooks=hooks, run=run)
 
 

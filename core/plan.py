@@ -25,7 +25,7 @@ from .errors import PluginError
 
 if TYPE_CHECKING:
     from .config import Config
-    from .model import ModelFacts
+    from .facts import ModelFacts
 # Channels of the widest level of SVD's UNet; other levels have the same frequencies, more finely spaced.
 SHOWN_CHANNELS = 320
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
+from .budget import describe
 from .config import STRATEGY_KINDS
 from .errors import OutputError
 from .whole import whole_file
@@ -17,11 +18,12 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from .config import Config
+    from .engine.memory import MemoryPlan
     from .plan import Plan
 
 
-def as_data(plan: Plan, config: Config) -> dict[str, Any]:
-    """Return the plan as plain lists and numbers."""
+def as_data(plan: Plan, config: Config, memory: MemoryPlan | str) -> dict[str, Any]:
+    """Return the plan as plain lists and numbers; ``memory`` may be the reason why it does not fit."""
     windows = plan.windows
     return {
         "frames": plan.frames,
@@ -45,11 +47,24 @@ def as_data(plan: Plan, config: Config) -> dict[str, Any]:
         "guidance": plan.guidance_SF.tolist(),
         "motion_buckets": plan.buckets_SF.tolist(),
         "fps": plan.rates_SF.tolist(),
+        "memory": {"does_not_fit": memory} if isinstance(memory, str) else _memory_data(memory),
         "config": config.dump(),
     }
 
 
-def print_tables(plan: Plan, config: Config, console: Console) -> None:
+def _memory_data(memory: MemoryPlan) -> dict[str, Any]:
+    return {
+        "budget": memory.budget,
+        "peak": memory.peak,
+        "weights": memory.work.weights,
+        "states": memory.held,
+        "workspace": memory.split.workspace,
+        "host_skips": memory.host_skips,
+        "convolutions_twice": not memory.split.keep,
+    }
+
+
+def print_tables(plan: Plan, config: Config, memory: MemoryPlan | str, console: Console) -> None:
     """Print what happens over the video, to its frames, in its windows, and over the steps."""
     step = round(plan.span.progress * (plan.steps - 1))
     console.print(
@@ -58,6 +73,8 @@ def print_tables(plan: Plan, config: Config, console: Console) -> None:
     )
     for choice in _choices(config):
         console.print("  " + choice, markup=False, soft_wrap=True)
+    note = memory if isinstance(memory, str) else f"memory for denoising on {config.device}: {describe(memory)}"
+    console.print(note, markup=False, soft_wrap=True)
     ratios_K = plan.trained_K / plan.frequencies_K
     if bool((ratios_K != 1).any()) or plan.temperature != 1:
         console.print(

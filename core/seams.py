@@ -32,10 +32,13 @@ class Seams:
     """The strategies at work in one UNet, and the step that they are asked about.
 
     Attributes:
+        engine: that runs the UNet and asks.
         progress: 0 at the first step, 1 at the last; whoever calls the UNet sets it.
         time_ids_BF3: fps - 1, motion bucket and augmentation of each frame; None = what the UNet is called with.
 
     """
+
+    engine: Engine
 
     def __init__(
         self,
@@ -144,7 +147,8 @@ def installed(
     before = unet.__dict__.get("forward")
     outer = before.seams if isinstance(before, Forward) else None
     seams = Seams(trained or unet.config.num_frames, positional, attention, outer)
-    unet.forward = Forward(seams, Engine(unet, seams, split or Split(), make_skips))
+    seams.engine = Engine(unet, seams, split or Split(), make_skips)
+    unet.forward = Forward(unet, seams)
     try:
         yield seams
     finally:
@@ -157,10 +161,9 @@ def installed(
 class Forward:
     """Stands in for the UNet's forward: the same arguments, the engine's result."""
 
-    def __init__(self, seams: Seams, engine: Engine) -> None:
-        self.unet = engine.unet
+    def __init__(self, unet: Any, seams: Seams) -> None:
+        self.unet = unet
         self.seams = seams
-        self.engine = engine
 
     @torch.no_grad()
     def __call__(
@@ -179,7 +182,7 @@ class Forward:
         with at_work(self.unet):
             embeddings = self._embeddings(sample, timestep, added_time_ids)
             videos = zip(sample, encoder_hidden_states, embeddings, strict=True)
-            output_BFCYX = torch.stack([self.engine.run(*video) for video in videos])
+            output_BFCYX = torch.stack([self.seams.engine.run(*video) for video in videos])
         return UNetSpatioTemporalConditionOutput(output_BFCYX) if return_dict else (output_BFCYX,)
 
     def _embeddings(self, sample_BFCYX: Tensor, timestep: Tensor | float, ids_B3: Tensor) -> list[Tensor]:

@@ -13,7 +13,7 @@ import longtake
 from longtake import Config, load_config, read_config_file, resolve
 from longtake.core.config import apply_setting, merge
 from longtake.core.errors import ConfigError
-from longtake.core.model import read_facts
+from longtake.core.facts import read_facts
 from longtake.core.schema import config_schema
 from longtake.positional.dynamic import Dynamic
 from longtake.positional.ntk import Ntk
@@ -49,7 +49,7 @@ def test_a_config_survives_being_written_and_read(data):
 @given(data=configs)
 def test_a_resolved_config_has_nothing_left_to_choose_and_stays_as_it_is(data):
     config = resolve(load_config(data, REGISTRY), XT, REGISTRY)
-    assert {name for name, value in config if value is None} <= {"image", "variant", "preview"}
+    assert {name for name, value in config if value is None} <= {"image", "variant", "preview", "memory"}
     assert resolve(config, XT, REGISTRY) == config
 
 

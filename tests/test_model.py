@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from longtake import ModelFacts, load_model, read_facts
+from longtake.core.engine.memory import UnetShape
 from longtake.core.errors import ModelError
 
 
@@ -18,7 +19,8 @@ def folder(tiny_folder, tmp_path):
     return shutil.copytree(tiny_folder, tmp_path / "model")
 
 
-def test_facts_are_read_without_weights(folder):
+def test_facts_are_read_without_weights(folder, tiny_model):
+    assert read_facts(str(folder)).unet.parameters == tiny_model.pipeline.unet.num_parameters()
     for weights in folder.rglob("*.safetensors"):
         weights.unlink()
     assert read_facts(str(folder)) == ModelFacts(
@@ -30,6 +32,7 @@ def test_facts_are_read_without_weights(folder):
         sample_size=32,
         sigma_min=0.002,
         sigma_max=700.0,
+        unet=UnetShape((32, 64), layers=1, latent_channels=4),
     )
 
 

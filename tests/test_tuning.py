@@ -17,7 +17,7 @@ import longtake
 from longtake.core.config import load_config
 from longtake.core.defaults import resolve
 from longtake.core.errors import ConfigError, LongtakeError
-from longtake.core.model import read_facts
+from longtake.core.facts import read_facts
 from longtake.plugins.proving import commands
 from longtake.plugins.proving.tuning.goals import image_goal, worlds_goal
 from longtake.plugins.proving.tuning.space import Dimension, parse, usual_space, value_of, with_values

@@ -9,9 +9,10 @@ from typing import Any
 from ....core.config import STRATEGY_KINDS, Config
 from ....core.defaults import resolve
 from ....core.errors import LongtakeError
+from ....core.facts import read_facts
 from ....core.image import read_image
 from ....core.manager import Plugins
-from ....core.model import load_model, read_facts
+from ....core.model import load_model
 from .goals import image_goal, worlds_goal
 from .space import parse, usual_space
 from .study import Trial, search

@@ -1,0 +1,167 @@
+"""A memory budget for the UNet: what there is, what a generation takes, and what to do when it was too little."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from .engine.memory import MemoryPlan, Work, plan_memory, workspaces
+from .engine.skips import HostSkips, Skips
+from .engine.split import Split
+from .errors import ConfigError
+
+if TYPE_CHECKING:
+    from .config import Config
+    from .denoiser import Denoiser
+    from .engine.unet import Engine
+    from .facts import ModelFacts
+
+logger = logging.getLogger("longtake")
+
+GIB = 2**30
+# Beyond so much a chunk has no gain from being larger; on a CPU it even loses, because it leaves the cache.
+WORKSPACE = {"cpu": 24 * 2**20}
+WORKSPACE_ELSEWHERE = 2**30
+SMALLER = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)  # shares of a size that are tried when it does not fit
+
+
+def work_of(config: Config, facts: ModelFacts) -> Work:
+    """Return what one call of the UNet has to do for a resolved config."""
+    assert config.frames and config.width and config.height and config.dtype, "the config is not resolved"
+    rows, columns = config.height // facts.vae_factor, config.width // facts.vae_factor
+    return Work(facts.unet, config.frames, rows, columns, getattr(torch, config.dtype).itemsize)
+
+
+def fit_memory(config: Config, facts: ModelFacts, *, weights_loaded: bool = False) -> MemoryPlan:
+    """Return how the UNet's work is split so that it fits the memory that the config allows, or that is free.
+
+    Args:
+        config: resolved.
+        facts: of the model.
+        weights_loaded: whether its weights are on the device already, and so no longer in what is free.
+
+    Raises:
+        ConfigError: it cannot fit; the message says what would.
+
+    """
+    assert config.device
+    work, device = work_of(config, facts), torch.device(config.device)
+    budget = config.memory or free_memory(device) + (work.weights if weights_loaded else 0)
+    workspace = WORKSPACE.get(device.type, WORKSPACE_ELSEWHERE)
+    plan = plan_memory(work, budget, workspace)
+    if plan is None:
+        asked = f"--memory allows {amount(budget)}" if config.memory else f"{amount(budget)} are free on {device}"
+        raise ConfigError(
+            f"{config.frames} frames of {config.width}x{config.height} take at least {amount(least_budget(work))}, but"
+            f" {asked}; what fits: {_what_fits(work, budget, workspace, facts.vae_factor)}"
+        )
+    return plan
+
+
+def free_memory(device: torch.device) -> int:
+    """Return the bytes that are free on a device: of a CPU, those that the system could give."""
+    if device.type == "cuda":
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + kept
+    import psutil
+
+    return int(psutil.virtual_memory().available)
+
+
+def least_budget(work: Work) -> int:
+    """Return the bytes that the most frugal way takes."""
+    return _most_frugal(work).peak
+
+
+def _most_frugal(work: Work) -> MemoryPlan:
+    """Return the plan of one frame, or one pixel, at a time."""
+    return MemoryPlan(work, 0, Split(workspace=1, keep=False), host_skips=True)
+
+
+def _what_fits(work: Work, budget: int, workspace: int, factor: int) -> str:
+    """Return what of it would fit: fewer frames, or a smaller size."""
+    found, low, high = [], 0, work.frames
+    while high - low > 1:
+        middle = (low + high) // 2
+        fits = plan_memory(replace(work, frames=middle), budget, workspace)
+        low, high = (middle, high) if fits else (low, middle)
+    if low >= 2:
+        found.append(f"{low} frames of that size")
+    for share in SMALLER:
+        rows, columns = (max(8, round(side * share / 8) * 8) for side in (work.rows, work.columns))
+        if plan_memory(replace(work, rows=rows, columns=columns), budget, workspace):
+            found.append(f"{work.frames} frames of {columns * factor}x{rows * factor}")
+            break
+    if work.number > 2:
+        found.append("perhaps more with --dtype float16")
+    return "; ".join(found) or "nothing; free memory, or use another device"
+
+
+def amount(size: int) -> str:
+    """Return bytes as a person would say them."""
+    return f"{size / GIB:.1f} GiB" if size >= GIB else f"{size / 2**20:.0f} MiB"
+
+
+def describe(plan: MemoryPlan) -> str:
+    """Return a plan in a line."""
+    where = "in the host's memory" if plan.host_skips else "on the device"
+    twice = "" if plan.split.keep else ", temporal convolutions worked out twice"
+    return (
+        f"about {amount(plan.peak)} at the most: weights {amount(plan.work.weights)}, states {amount(plan.held)}, "
+        f"chunks {amount(plan.split.workspace or 0)}; skips {where}{twice}"
+    )
+
+
+def apply_plan(engine: Engine, plan: MemoryPlan, device: torch.device) -> None:
+    """Let an engine work as a plan says."""
+    engine.split = plan.split
+    engine.make_skips = partial(HostSkips, device) if plan.host_skips else Skips
+
+
+class FrugalDenoiser:
+    """A denoiser that makes do with half the memory, and half of that, when the device is out of it.
+
+    Args:
+        denoiser: that is called.
+        engine: that runs its UNet.
+        plan: by which the engine works; replaced when it asks for too much.
+        device: of the UNet.
+
+    """
+
+    def __init__(self, denoiser: Denoiser, engine: Engine, plan: MemoryPlan, device: torch.device) -> None:
+        self._denoiser = denoiser
+        self._engine = engine
+        self._device = device
+        self.plan = plan
+        apply_plan(engine, plan, device)
+
+    def __call__(self, latents_BFCYX: Tensor, sigma: float, *, conditional: bool = True) -> Tensor:
+        """Return x0 as the denoiser does; nothing is lost when it has to be asked again."""
+        while True:
+            try:
+                return self._denoiser(latents_BFCYX, sigma, conditional=conditional)
+            except torch.OutOfMemoryError:
+                smaller = self._smaller()
+                if smaller is None:
+                    raise
+            # Outside of the except block, so that nothing holds on to the tensors of the failed call.
+            if self._device.type == "cuda":
+                torch.cuda.empty_cache()
+            logger.warning("out of memory at sigma %.4g; going on with %s", sigma, describe(smaller))
+            self.plan = smaller
+            apply_plan(self._engine, smaller, self._device)
+
+    def _smaller(self) -> MemoryPlan | None:
+        """Return a plan for half of what the last one takes, else the most frugal one, else nothing."""
+        work, workspace = self.plan.work, self.plan.split.workspace or workspaces(self.plan.work)[1]
+        half = plan_memory(work, self.plan.peak // 2, workspace)
+        if half is not None:
+            return half
+        frugal = _most_frugal(work)
+        return frugal if frugal != self.plan else None

@@ -1,0 +1,167 @@
+"""Memory: what fits is planned, what does not is said with what would, and running out of it loses nothing."""
+
+from __future__ import annotations
+
+import logging
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+import longtake
+from longtake import generate, load_config, read_facts, resolve
+from longtake.core.budget import GIB, FrugalDenoiser, amount, fit_memory, free_memory, least_budget, work_of
+from longtake.core.engine.memory import plan_memory
+from longtake.core.engine.skips import HostSkips, Skips
+from longtake.core.engine.split import Split
+from longtake.core.errors import ConfigError
+
+REGISTRY = longtake.load_plugins(third_party=False).registry
+SVD_XT = read_facts("stabilityai/stable-video-diffusion-img2vid-xt")
+SMALL = {"width": 32, "height": 24, "steps": 3, "seed": 3}
+
+
+def config(**asked):
+    asked = {"frames": 100, "dtype": "float16", "device": "cpu", "model": SVD_XT.name} | asked
+    return resolve(load_config(asked, REGISTRY), SVD_XT, REGISTRY)
+
+
+@pytest.mark.parametrize("text", ["8GiB", "8gib", str(8 * GIB)])
+def test_memory_is_said_as_people_say_it(text):
+    asked = load_config({"memory": text}, REGISTRY)
+    assert asked.memory == 8 * GIB
+    assert load_config(asked.dump(), REGISTRY) == asked
+
+
+@pytest.mark.parametrize("text", ["0", "-1GiB", "much"])
+def test_what_is_no_memory_is_refused(text):
+    with pytest.raises(ConfigError, match="memory"):
+        load_config({"memory": text}, REGISTRY)
+
+
+def test_less_memory_takes_more_frugal_ways():
+    ways = [fit_memory(config(memory=memory), SVD_XT) for memory in ("16GiB", "6.5GiB", "4.6GiB")]
+    assert [(way.host_skips, way.peak <= way.budget) for way in ways] == [(False, True), (False, True), (True, True)]
+    assert ways[0].peak > ways[1].peak > ways[2].peak or ways[0].peak == ways[1].peak
+
+
+def test_what_cannot_fit_is_refused_with_what_would():
+    with pytest.raises(ConfigError) as caught:
+        fit_memory(config(frames=1000, memory="8GiB"), SVD_XT)
+    message = str(caught.value)
+    least = least_budget(work_of(config(frames=1000), SVD_XT))
+    assert message.startswith(f"1000 frames of 1024x576 take at least {amount(least)}, but --memory allows 8.0 GiB; ")
+    frames = int(re.search(r"(\d+) frames of that size", message)[1])
+    width, height = map(int, re.findall(r"1000 frames of (\d+)x(\d+)", message)[1])
+    for smaller in ({"frames": frames}, {"width": width, "height": height}):
+        fit_memory(config(**{"frames": 1000, "memory": "8GiB"} | smaller), SVD_XT)
+    with pytest.raises(ConfigError):
+        fit_memory(config(frames=frames + 1, memory="8GiB"), SVD_XT)
+    assert fit_memory(config(frames=1000, memory=least), SVD_XT).peak <= least
+    with pytest.raises(ConfigError, match="what fits: nothing; free memory, or use another device"):
+        fit_memory(config(memory="1MiB"), SVD_XT)
+
+
+def test_by_default_what_is_free_may_be_taken():
+    free = free_memory(torch.device("cpu"))
+    assert free > GIB // 4
+    tiny = replace(SVD_XT, unet=replace(SVD_XT.unet, parameters=0, channels=(32, 32)))
+    budgets = [fit_memory(config(), tiny).budget, fit_memory(config(), tiny, weights_loaded=True).budget]
+    assert all(abs(budget - free) < 2 * GIB for budget in budgets)
+
+
+@pytest.mark.parametrize(("size", "words"), [(3 * GIB // 2, "1.5 GiB"), (200 * 2**20, "200 MiB")])
+def test_amounts_are_said_in_the_unit_that_fits(size, words):
+    assert amount(size) == words
+
+
+class Exhausted:
+    """A UNet's forward that is out of memory so many times."""
+
+    def __init__(self, engine, times):
+        self.run, self.times, self.splits = engine.run, times, []
+        self.engine = engine
+        engine.run = self
+
+    def __call__(self, *given):
+        self.splits.append((self.engine.split, self.engine.make_skips))
+        if len(self.splits) <= self.times:
+            raise torch.OutOfMemoryError("tried to allocate 2 GiB")
+        return self.run(*given)
+
+
+def denoiser(times):
+    def stock(latents, sigma, *, conditional=True):
+        return engine.run()
+
+    class Engine:
+        def run(self):
+            return torch.ones(1)
+
+    engine = Engine()
+    exhausted = Exhausted(engine, times)
+    plan = plan_memory(work_of(config(), SVD_XT), 16 * GIB, GIB)
+    return FrugalDenoiser(stock, engine, plan, torch.device("cpu")), exhausted
+
+
+def test_out_of_memory_goes_on_with_half_until_it_fits(caplog):
+    frugal, exhausted = denoiser(1)
+    with caplog.at_level(logging.WARNING, logger="longtake"):
+        assert frugal(torch.zeros(1), 3.0) == 1
+    splits = [split for split, _ in exhausted.splits]
+    assert len(splits) == 2
+    assert splits[0] != splits[-1]
+    assert exhausted.splits[0][1] is Skips
+    assert isinstance(exhausted.splits[-1][1](), HostSkips)
+    assert "out of memory at sigma 3; going on with about" in caplog.text
+    assert frugal(torch.zeros(1), 2.0) == 1  # and stays so
+    assert exhausted.splits[-1][0] == splits[-1]
+
+
+def test_out_of_memory_that_nothing_helps_is_raised():
+    frugal, exhausted = denoiser(99)
+    with pytest.raises(torch.OutOfMemoryError):
+        frugal(torch.zeros(1), 3.0)
+    assert exhausted.splits[-1][0] == Split(workspace=1, keep=False)
+    assert len(exhausted.splits) < 10
+
+
+def test_a_run_that_is_out_of_memory_half_way_gives_the_same_video(tiny_model, picture, builtins, monkeypatch, caplog):
+    from longtake.core.engine.unet import Engine
+
+    whole = generate(picture, model=tiny_model, plugins=builtins, frames=7, **SMALL)
+    run, calls = Engine.run, []
+
+    def sometimes(self, *given):
+        calls.append(self.split)
+        if len(calls) == 4:
+            raise torch.OutOfMemoryError("tried to allocate 2 GiB")
+        return run(self, *given)
+
+    monkeypatch.setattr(Engine, "run", sometimes)
+    again = generate(picture, model=tiny_model, plugins=builtins, frames=7, **SMALL)
+    assert "out of memory at sigma" in caplog.text
+    assert calls[4] != calls[3]
+    torch.testing.assert_close(again.latents, whole.latents, atol=1e-4, rtol=0)
+    assert np.abs(again.frames.astype(int) - whole.frames).max() <= 1
+
+
+def test_a_small_budget_gives_the_same_video(tiny_model, picture, builtins):
+    whole = generate(picture, model=tiny_model, plugins=builtins, frames=7, **SMALL)
+    least = least_budget(work_of(whole.config, tiny_model.facts))
+    tight = generate(picture, model=tiny_model, plugins=builtins, frames=7, memory=least, **SMALL)
+    torch.testing.assert_close(tight.latents, whole.latents, atol=1e-4, rtol=0)
+    with pytest.raises(ConfigError, match="7 frames of 32x24 take at least .*; what fits: "):
+        generate(picture, model=tiny_model, plugins=builtins, frames=7, memory="10KiB", **SMALL)
+
+
+def test_the_plan_shows_memory_and_says_what_does_not_fit(cli):
+    shown = cli("plan", "--frames", "9", "--model", "{tiny}").stdout
+    assert re.search(r"memory for denoising on cpu: about \d+ MiB at the most: weights \d+ MiB, states", shown)
+    asked = ("plan", "--frames", "1000", "--model", SVD_XT.name, "--device", "cpu", "--memory", "8GiB")
+    assert "1000 frames of 1024x576 take at least" in cli(*asked).stdout
+    assert '"does_not_fit": "1000 frames' in cli(*asked, "--json").stdout
+    refused = cli("generate", "start.png", "-o", "out.mp4", "--memory", "10KiB", "--model", "{tiny}", code=2).stderr
+    assert "what fits: " in refused
