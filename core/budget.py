@@ -52,7 +52,7 @@ def fit_memory(config: Config, facts: ModelFacts, *, weights_loaded: bool = Fals
     assert config.device
     work, device = work_of(config, facts), torch.device(config.device)
     budget = config.memory or free_memory(device) + (work.weights if weights_loaded else 0)
-    workspace = WORKSPACE.get(device.type, WORKSPACE_ELSEWHERE)
+    workspace = workspace_for(device)
     plan = plan_memory(work, budget, workspace)
     if plan is None:
         asked = f"--memory allows {amount(budget)}" if config.memory else f"{amount(budget)} are free on {device}"
@@ -61,6 +61,11 @@ def fit_memory(config: Config, facts: ModelFacts, *, weights_loaded: bool = Fals
             f" {asked}; what fits: {_what_fits(work, budget, workspace, facts.vae_factor)}"
         )
     return plan
+
+
+def workspace_for(device: torch.device) -> int:
+    """Return the bytes that a chunk may take on a device where there is room."""
+    return WORKSPACE.get(device.type, WORKSPACE_ELSEWHERE)
 
 
 def free_memory(device: torch.device) -> int:

@@ -15,7 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .budget import workspace_for
 from .conditioning import precise_vae
+from .engine.decoder import DecoderEngine
+from .engine.split import Split
+from .engine.wrapped import at_work
 
 if TYPE_CHECKING:
     from .model import Model
@@ -40,12 +44,13 @@ def decode(model: Model, latents_FCYX: Tensor, *, chunk: int = 14, overlap: int 
     if chunk < 1 or overlap < 0:
         raise ValueError(f"chunk must be positive and overlap not negative, got chunk={chunk} with overlap={overlap}")
     frames = len(latents_FCYX)
-    with precise_vae(model) as vae:
+    with precise_vae(model) as vae, at_work(vae):
+        engine, split = DecoderEngine(vae), Split(workspace_for(vae.device))
         unscaled_FCYX = 1 / vae.config.scaling_factor * latents_FCYX.to(vae.device, vae.dtype)
         for start in range(0, frames, chunk):
             stop = min(start + chunk, frames)
             first, last = max(0, start - overlap), min(frames, stop + overlap)
-            decoded_FCHW = vae.decode(unscaled_FCYX[first:last], num_frames=last - first).sample
+            decoded_FCHW = engine.run(unscaled_FCYX[first:last], split)
             yield to_pictures(decoded_FCHW[start - first : stop - first])
 
 

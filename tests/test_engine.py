@@ -14,6 +14,7 @@ from torch.nn import functional
 from longtake import installed
 from longtake.core.engine import resample, resblock, transformer
 from longtake.core.engine.blend import share_of_temporal
+from longtake.core.engine.decoder import DecoderEngine
 from longtake.core.engine.moments import merge_moments, moments_of, moments_of_frames, normalise
 from longtake.core.engine.resample import Upsampler, merged_kernel
 from longtake.core.engine.resblock import ResBlock, temporal_conv
@@ -343,3 +344,30 @@ def test_what_would_be_passed_over_is_refused(unet):
     given_[0].requires_grad_(True)
     with pytest.raises(LongtakeError, match="gives no gradients; call it under torch.no_grad"), installed(unet):
         unet(*given_)
+
+
+@pytest.fixture(scope="module")
+def vae(make_pipeline):
+    return make_pipeline().vae.double()
+
+
+@given(frames=st.integers(1, 7), rows=st.integers(2, 5), columns=st.integers(2, 5), split=SPLITS)
+@settings(max_examples=15)
+@torch.no_grad()
+def test_the_decoder_equals_diffusers_however_the_work_is_split(vae, frames, rows, columns, split):
+    latents = random(frames, 4, rows, columns)
+    stock = vae.decode(latents, num_frames=frames).sample
+    torch.testing.assert_close(DecoderEngine(vae).run(latents, split), stock, atol=1e-11, rtol=0)
+
+
+@torch.no_grad()
+def test_a_decoder_with_more_layers_pairs_its_blocks_as_diffusers_does():
+    from diffusers import AutoencoderKLTemporalDecoder
+
+    torch.manual_seed(0)
+    vae = AutoencoderKLTemporalDecoder(
+        block_out_channels=(32, 64), down_block_types=("DownEncoderBlock2D",) * 2, layers_per_block=3, latent_channels=4
+    ).double()
+    latents = random(3, 4, 4, 5)
+    stock = vae.decode(latents, num_frames=3).sample
+    torch.testing.assert_close(DecoderEngine(vae).run(latents, Split(SOME)), stock, atol=1e-11, rtol=0)

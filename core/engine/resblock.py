@@ -26,18 +26,20 @@ class ResBlock:
         self.temporal = module.temporal_res_block
         self.share = share_of_temporal(module.time_mixer)
 
-    def __call__(self, source: Source, time: TimeEmbedding, split: Split) -> Tensor:
+    def __call__(self, source: Source, time: TimeEmbedding | None, split: Split) -> Tensor:
         """Return the block's output, (F, C, Y, X), as a tensor of its own."""
         states_FCYX, moments = self._spatial(source, time, split)
         self._temporal(states_FCYX.flatten(2), moments, time, split)
         return states_FCYX
 
-    def _spatial(self, source: Source, time: TimeEmbedding, split: Split) -> tuple[Tensor, Moments]:
+    def _spatial(self, source: Source, time: TimeEmbedding | None, split: Split) -> tuple[Tensor, Moments]:
         """Return the spatial part's output and the moments of the temporal part's first norm, taken on the way."""
-        time_RC = time.project(self.spatial.time_emb_proj)
+        time_RC = time.project(self.spatial.time_emb_proj) if time else None
         groups = self.temporal.norm1.num_groups
         frames, channels = source.shape[:2]
-        each = source.pixels * resnet_bytes(channels, self.spatial.out_channels, time_RC.element_size())
+        each = source.pixels * resnet_bytes(
+            channels, self.spatial.out_channels, self.spatial.conv1.weight.element_size()
+        )
         whole, parts = Whole(frames), []
         for chunk in split.over_frames(frames, each):
             made_FCYX = spatial_resnet(self.spatial, source.read(chunk), rows_of(time_RC, chunk))
@@ -45,13 +47,13 @@ class ResBlock:
             whole.put(chunk, made_FCYX)
         return whole.states, split.merge(parts)
 
-    def _temporal(self, states_FCP: Tensor, moments: Moments, time: TimeEmbedding, split: Split) -> None:
+    def _temporal(self, states_FCP: Tensor, moments: Moments, time: TimeEmbedding | None, split: Split) -> None:
         """Add the temporal part's residual, with its share of the blend, to the states in place.
 
         The blend a·x + (1 - a)·(x + residual) is x + (1 - a)·residual.
         """
         block, kept = self.temporal, []
-        time_RC = time.project(block.time_emb_proj)
+        time_RC = time.project(block.time_emb_proj) if time else None
         groups = block.norm2.num_groups
         each = temporal_bytes(states_FCP.shape[1], states_FCP.element_size())
 
@@ -76,7 +78,7 @@ class ResBlock:
         split.over_pixels(add_residual, states_FCP, 2, each)
 
 
-def spatial_resnet(block: Any, states_FCYX: Tensor, time_RC: Tensor) -> Tensor:
+def spatial_resnet(block: Any, states_FCYX: Tensor, time_RC: Tensor | None) -> Tensor:
     """Return what diffusers' ``ResnetBlock2D`` gives for some frames; the time embedding is projected already."""
     hidden_FCYX = functional.silu(block.norm1(states_FCYX), inplace=True)
     hidden_FCYX = _conv_plus(block.conv1, hidden_FCYX, time_RC)
@@ -86,12 +88,12 @@ def spatial_resnet(block: Any, states_FCYX: Tensor, time_RC: Tensor) -> Tensor:
     return output_FCYX
 
 
-def _conv_plus(conv: nn.Conv2d, states_FCYX: Tensor, rows_RC: Tensor) -> Tensor:
+def _conv_plus(conv: nn.Conv2d, states_FCYX: Tensor, rows_RC: Tensor | None) -> Tensor:
     """Return the convolution plus a row for all frames, which the bias takes in, or one for each."""
-    if len(rows_RC) == 1 and is_plain(conv):
+    if rows_RC is not None and len(rows_RC) == 1 and is_plain(conv):
         return functional.conv2d(states_FCYX, conv.weight, bias_plus(conv, rows_RC[0]), padding=1)
     made_FCYX: Tensor = conv(states_FCYX)
-    return made_FCYX.add_(rows_RC[:, :, None, None])
+    return made_FCYX if rows_RC is None else made_FCYX.add_(rows_RC[:, :, None, None])
 
 
 def temporal_conv(conv: nn.Conv3d, states_CFP: Tensor, rows_RC: Tensor | None = None) -> Tensor:

@@ -29,6 +29,6 @@ class TimeEmbedding:
         return projected_RC
 
 
-def rows_of(rows_RC: Tensor, chunk: slice) -> Tensor:
-    """Return the rows of a chunk of frames: the only one where all frames share it."""
-    return rows_RC if len(rows_RC) == 1 else rows_RC[chunk]
+def rows_of(rows_RC: Tensor | None, chunk: slice) -> Tensor | None:
+    """Return the rows of a chunk of frames, if there are any: the only one where all frames share it."""
+    return rows_RC if rows_RC is None or len(rows_RC) == 1 else rows_RC[chunk]

@@ -21,9 +21,10 @@ from torch.nn import functional
 from .resample import Upsampler
 from .resblock import ResBlock
 from .skips import Skips
-from .split import Source, Split, Whole
+from .split import Source, Split
 from .times import TimeEmbedding
 from .transformer import Strategies, Transformer
+from .walk import Walk
 from .wrapped import at_work
 
 
@@ -61,7 +62,8 @@ class Engine:
             embedding_RC: of noise level and conditioning, one row or one for each frame.
 
         """
-        call = _Call(sample_FCYX, TimeEmbedding(embedding_RC), token_1K, self.strategies, self.split, self.make_skips())
+        time = TimeEmbedding(embedding_RC)
+        call = _Call(sample_FCYX, self.split, time, token_1K, self.strategies, self.make_skips())
         call.each(self.unet.conv_in, self.unet.conv_in.out_channels)
         call.skips.put(call.states)
         for level in self._down:
@@ -84,27 +86,12 @@ class Engine:
 
 
 @dataclass(slots=True)
-class _Call:
-    """One call on its way: the states, which nobody else holds on to, and what stays the same from block to block."""
+class _Call(Walk):
+    """One call on its way, with what only the UNet has."""
 
-    states: Tensor
-    time: TimeEmbedding
     token_1K: Tensor
     strategies: Strategies
-    split: Split
     skips: Skips
-
-    def each(self, module: Callable[[Tensor], Tensor], channels: int) -> None:
-        """Let a spatial module make new states of all frames; it works with so many channels at most."""
-        source = Source.of(self.states)
-        whole = Whole(source.shape[0])
-        each = source.pixels * (source.shape[1] + channels) * self.states.element_size()
-        for chunk in self.split.over_frames(source.shape[0], each):
-            whole.put(chunk, module(source.read(chunk)))
-        self.states = whole.states
-
-    def resnet(self, block: ResBlock, source: Source | None = None) -> None:
-        self.states = block(source or Source.of(self.states), self.time, self.split)
 
     def attend(self, block: Transformer | None) -> None:
         if block is not None:
