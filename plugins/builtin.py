@@ -12,7 +12,8 @@ from ..schedules import guidance as guidance_schedules
 from ..schedules import motion, noise, sigmas
 from . import finite, guidance, preview, timing
 from .attention import freenoise, full, strided
-from .proving import commands
+from .bench import commands as bench
+from .proving import commands as proving
 
 STRATEGIES: tuple[type[Strategy], ...] = (
     none.Unchanged,
@@ -51,5 +52,6 @@ PLUGINS: dict[str, object] = {
     "finite": finite,
     "preview": preview,
     "timing": timing,
-    "proving": commands,
+    "proving": proving,
+    "bench": bench,
 }

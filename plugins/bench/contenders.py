@@ -1,0 +1,87 @@
+"""Who is compared: each is a way to make the same call, set up for the time of a ``with`` block."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...core.budget import workspace_for
+from ...core.engine.decoder import DecoderEngine
+from ...core.engine.skips import HostSkips
+from ...core.engine.split import Split
+from ...core.seams import installed
+
+Call = Callable[[], Tensor]
+BASE = "diffusers"
+NARROW = 16  # by how much less workspace the contender with small chunks has
+
+
+@contextmanager
+def _stock(unet: Any, inputs: tuple[Tensor, ...]) -> Iterator[Call]:
+    yield lambda: unet(*inputs, return_dict=False)[0]
+
+
+@contextmanager
+def _forward_chunking(unet: Any, inputs: tuple[Tensor, ...]) -> Iterator[Call]:
+    unet.enable_forward_chunking()
+    try:
+        yield lambda: unet(*inputs, return_dict=False)[0]
+    finally:
+        for module in unet.modules():
+            if hasattr(module, "set_chunk_feed_forward"):
+                module.set_chunk_feed_forward(chunk_size=None, dim=0)
+
+
+@contextmanager
+def _compiled(unet: Any, inputs: tuple[Tensor, ...]) -> Iterator[Call]:
+    compiled: Any = torch.compile(unet)
+    yield lambda: compiled(*inputs, return_dict=False)[0]
+
+
+@contextmanager
+def _engine(unet: Any, inputs: tuple[Tensor, ...], narrow: int = 1, on_host: bool = False) -> Iterator[Call]:
+    device = inputs[0].device
+    split = Split(workspace_for(device) // narrow, keep=not on_host)
+    ways: dict[str, Any] = {"make_skips": lambda: HostSkips(device)} if on_host else {}
+    with installed(unet, split=split, **ways):
+        yield lambda: unet(*inputs, return_dict=False)[0]
+
+
+@contextmanager
+def _small_chunks(unet: Any, inputs: tuple[Tensor, ...]) -> Iterator[Call]:
+    with _engine(unet, inputs, narrow=NARROW) as call:
+        yield call
+
+
+@contextmanager
+def _host_skips(unet: Any, inputs: tuple[Tensor, ...]) -> Iterator[Call]:
+    with _engine(unet, inputs, on_host=True) as call:
+        yield call
+
+
+UNET: dict[str, Any] = {
+    BASE: _stock,
+    "diffusers, chunked feed-forward": _forward_chunking,
+    "diffusers, compiled": _compiled,
+    "longtake": _engine,
+    "longtake, small chunks": _small_chunks,
+    "longtake, skips in the host's memory": _host_skips,
+}
+
+
+@contextmanager
+def _stock_decoder(vae: Any, latents_FCYX: Tensor) -> Iterator[Call]:
+    yield lambda: vae.decode(latents_FCYX, num_frames=len(latents_FCYX), return_dict=False)[0]
+
+
+@contextmanager
+def _engine_decoder(vae: Any, latents_FCYX: Tensor) -> Iterator[Call]:
+    engine, split = DecoderEngine(vae), Split(workspace_for(latents_FCYX.device))
+    yield lambda: engine.run(latents_FCYX, split)
+
+
+DECODE: dict[str, Any] = {BASE: _stock_decoder, "longtake": _engine_decoder}

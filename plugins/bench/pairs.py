@@ -1,0 +1,96 @@
+"""Timing in pairs: the contenders take turns, and what is told is the ratio within each round."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .contenders import BASE, Call
+
+Setup = Callable[[], AbstractContextManager[Call]]
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One contender at one length.
+
+    Attributes:
+        what: is called: "unet" or "decode".
+        frames: of the video.
+        contender: its name.
+        seconds: of each round.
+        ratios: of each round, how many times as long diffusers takes.
+        peak: bytes of the device at the most; 0 where the device does not say.
+        failed: why there are no seconds, or empty.
+
+    """
+
+    what: str
+    frames: int
+    contender: str
+    seconds: list[float]
+    ratios: list[float]
+    peak: int = 0
+    failed: str = ""
+
+    def ratio(self) -> str:
+        """Return the median of the ratios, with the least and the most."""
+        if self.failed:
+            return self.failed
+        return f"{statistics.median(self.ratios):.2f} ({min(self.ratios):.2f} … {max(self.ratios):.2f})"
+
+
+@torch.no_grad()
+def compare(what: str, frames: int, contenders: Mapping[str, Setup], rounds: int, device: torch.device) -> list[Result]:
+    """Return a result for each contender, the first of which must be diffusers.
+
+    Each is called once before anything counts. Then, in every round, all are called in turn. One that runs out of
+    memory is left out from then on, and told so.
+    """
+    assert next(iter(contenders)) == BASE, "ratios need diffusers first"
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    peaks, failed = dict.fromkeys(contenders, 0), dict.fromkeys(contenders, "")
+    for turn in range(rounds + 1):
+        for name, setup in contenders.items():
+            if failed[name]:
+                continue
+            try:
+                with setup() as call:
+                    took, peak = _timed(call, device)
+            except torch.OutOfMemoryError:
+                failed[name] = "out of memory"
+                continue
+            if turn:  # the first is to warm up
+                seconds[name].append(took)
+            peaks[name] = max(peaks[name], peak)
+    return [
+        Result(
+            what,
+            frames,
+            name,
+            seconds[name],
+            [base / mine for base, mine in zip(seconds[BASE], seconds[name], strict=False)],
+            peaks[name],
+            failed[name],
+        )
+        for name in contenders
+    ]
+
+
+def _timed(call: Callable[[], Tensor], device: torch.device) -> tuple[float, int]:
+    """Return seconds and peak bytes of a call."""
+    on_gpu = device.type == "cuda"
+    if on_gpu:
+        torch.cuda.synchronize(device)
+        torch.cuda.reset_peak_memory_stats(device)
+    begin = time.perf_counter()
+    call()
+    if on_gpu:
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - begin, torch.cuda.max_memory_allocated(device) if on_gpu else 0
