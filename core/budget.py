@@ -63,6 +63,21 @@ def fit_memory(config: Config, facts: ModelFacts, *, weights_loaded: bool = Fals
     return plan
 
 
+def frames_decoded(config: Config, facts: ModelFacts) -> int:
+    """Return how many frames of a resolved config are decoded at a time: all of them where they fit.
+
+    Where not all fit, those that are decoded in addition on each side have to fit too.
+    """
+    assert config.frames and config.width and config.height and config.device and config.dtype
+    # In half precision SVD's decoder overflows, so that its config asks for float32.
+    number = 4 if config.dtype == "float16" else getattr(torch, config.dtype).itemsize
+    # What lies between two temporal convolutions is held beside input and output of a block, at full size.
+    each = 3 * facts.vae_channels[0] * config.width * config.height * number
+    budget = config.memory or free_memory(torch.device(config.device))
+    fitting = (budget - work_of(config, facts).weights) // each
+    return config.frames if fitting >= config.frames else max(1, fitting - 2 * config.decode_overlap)
+
+
 def workspace_for(device: torch.device) -> int:
     """Return the bytes that a chunk may take on a device where there is room."""
     return WORKSPACE.get(device.type, WORKSPACE_ELSEWHERE)

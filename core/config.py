@@ -55,9 +55,11 @@ class Config(BaseModel):
     memory: ByteSize | None = Field(
         default=None,
         gt=0,
-        description="Memory of the device that denoising may take, such as 8GiB; by default what is free.",
+        description="Memory of the device that a generation may take, such as 8GiB; by default what is free.",
     )
-    decode_chunk: int = Field(default=14, ge=1, description="Frames decoded at a time.")
+    decode_chunk: int | None = Field(
+        default=None, ge=1, description="Frames decoded at a time; by default as many as fit in memory."
+    )
     decode_overlap: int = Field(
         default=4, ge=0, description="Frames decoded in addition on each side of a chunk, so that no seam is seen."
     )

@@ -6,6 +6,7 @@ import logging
 import secrets
 from typing import TYPE_CHECKING, Any
 
+from .budget import frames_decoded
 from .config import Config
 from .errors import ConfigError
 from .model import choose_device, choose_dtype
@@ -58,7 +59,8 @@ def resolve(config: Config, facts: ModelFacts, registry: Registry, *, portrait: 
     device = choose_device(config.device)
     chosen["device"] = str(device)
     chosen["dtype"] = str(choose_dtype(config.dtype, device)).removeprefix("torch.")
-    return config.model_copy(update=chosen)
+    resolved = config.model_copy(update=chosen)
+    return resolved.model_copy(update={"decode_chunk": config.decode_chunk or frames_decoded(resolved, facts)})
 
 
 def _motion_for(positional: PositionalStrategy, registry: Registry) -> Strategy:

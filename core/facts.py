@@ -23,6 +23,7 @@ PIPELINE = "StableVideoDiffusionPipeline"
 SVD_AREA = 768 * 768
 SVD_SAMPLE_SIZE = 96
 SVD_UNET = UnetShape(channels=(320, 640, 1280, 1280), layers=2, parameters=1_524_623_082)
+SVD_VAE = (128, 256, 512, 512)
 HUB_HINT = """
 it needs a network, or a copy in the hub's cache; if the model is gated, accept its licence on its page and log in with:
 hf auth login"""
@@ -48,6 +49,7 @@ class ModelFacts:
         sigma_min: lowest noise level that it knows.
         sigma_max: highest noise level that it knows.
         unet: what decides how much memory its UNet takes.
+        vae_channels: of each level of its VAE, the one of whole pictures first.
 
     """
 
@@ -60,6 +62,7 @@ class ModelFacts:
     sigma_min: PositiveFloat
     sigma_max: PositiveFloat
     unet: UnetShape
+    vae_channels: tuple[PositiveInt, ...]
 
     def native_size(self, *, portrait: bool = False) -> tuple[int, int]:
         """Return the (width, height) that it was trained on: 1024 x 576 for SVD, either way up."""
@@ -81,7 +84,7 @@ def read_facts(name: str) -> ModelFacts:
 
     """
     if name in PUBLISHED and not Path(name).is_dir():
-        return ModelFacts(name, PUBLISHED[name], 4, 8, 64, 768, 0.002, 700.0, SVD_UNET)
+        return ModelFacts(name, PUBLISHED[name], 4, 8, 64, 768, 0.002, 700.0, SVD_UNET, SVD_VAE)
     pipeline = _read_json(name, "model_index.json").get("_class_name")
     if pipeline != PIPELINE:
         raise ModelError(f"model {name!r} is a {pipeline}, not Stable Video Diffusion ({PIPELINE})")
@@ -119,6 +122,7 @@ def _facts(
             sigma_min=scheduler.get("sigma_min") or 0.002,
             sigma_max=scheduler.get("sigma_max") or 700.0,
             unet=_shape(unet, vae["latent_channels"], parameters),
+            vae_channels=tuple(vae["block_out_channels"]),
         )
     except KeyError as error:
         raise ModelError(f"model {name!r} is no complete SVD: its configs do not state {error}") from None

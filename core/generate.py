@@ -163,6 +163,7 @@ def _denoise(run: Run, memory: MemoryPlan, hooks: pluggy.HookRelay, generator: t
 def _decode(run: Run, hooks: pluggy.HookRelay, latents_FCYX: Tensor, keep: bool) -> np.ndarray | None:
     """Decode in chunks, each of which goes to the file and to whoever watches as soon as it is there."""
     config, kept, first = run.config, [], 0
+    assert config.decode_chunk
     chunks = decode(run.model, latents_FCYX, chunk=config.decode_chunk, overlap=config.decode_overlap)
     file = (
         open_video(run.output, fps=config.output_fps or config.fps, frames=run.plan.frames, enlarge=config.enlarge)

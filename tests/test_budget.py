@@ -64,6 +64,17 @@ def test_what_cannot_fit_is_refused_with_what_would():
         fit_memory(config(memory="1MiB"), SVD_XT)
 
 
+def test_as_many_frames_are_decoded_at_a_time_as_fit():
+    assert config(memory="200GiB").decode_chunk == 100
+    chunks = [config(memory=memory).decode_chunk for memory in ("3GiB", "40GiB", "60GiB")]
+    assert chunks[0] == 1
+    assert chunks[0] < chunks[1] < chunks[2] < 100
+    each = 3 * 128 * 1024 * 576 * 4
+    weights = SVD_XT.unet.parameters * 2
+    assert chunks[1] == (40 * GIB - weights) // each - 8
+    assert config(memory="3GiB", decode_chunk=30).decode_chunk == 30
+
+
 def test_by_default_what_is_free_may_be_taken():
     free = free_memory(torch.device("cpu"))
     assert free > GIB // 4

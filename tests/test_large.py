@@ -69,6 +69,7 @@ def test_a_full_size_svd_xt_loads_and_runs_through_the_real_path(make_scheduler,
         sigma_min=0.002,
         sigma_max=700.0,
         unet=UnetShape((320, 640, 1280, 1280), layers=2, latent_channels=4, parameters=1_524_623_082),
+        vae_channels=(128, 256, 512, 512),
     )
     result = longtake.generate(
         picture, model=model, frames=27, width=64, height=64, steps=1, seed=0, positional="yarn", attention="freenoise"

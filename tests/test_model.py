@@ -33,6 +33,7 @@ def test_facts_are_read_without_weights(folder, tiny_model):
         sigma_min=0.002,
         sigma_max=700.0,
         unet=UnetShape((32, 64), layers=1, latent_channels=4),
+        vae_channels=(32, 32, 32),
     )
 
 
