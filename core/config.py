@@ -63,6 +63,12 @@ class Config(BaseModel):
     decode_overlap: int = Field(
         default=4, ge=0, description="Frames decoded in addition on each side of a chunk, so that no seam is seen."
     )
+    reuse: int = Field(
+        default=1,
+        ge=1,
+        description="Work out the deep layers of the UNet only in every n-th step, and use them again in between: "
+        "faster, and an approximation; 1 is exact.",
+    )
     preview: str | None = Field(default=None, description="Picture file that shows the latents after each step.")
     positional: Positional | None = Field(default=None, description="Positional strategy: where each frame stands.")
     attention: Attention | None = Field(default=None, description="Attention strategy: which frames see which.")

@@ -69,6 +69,7 @@ class UnetDenoiser:
             embedding_B1C, image_latents_BCYX = torch.zeros_like(embedding_B1C), torch.zeros_like(image_latents_BCYX)
         step = self.plan.step_at(sigma)
         self.seams.progress = self.plan.progress(step)
+        self.seams.conditional = conditional
         time_ids_BF3 = self._time_ids(step).to(embedding_B1C).expand(batch, frames, 3)
         self.seams.time_ids_BF3 = time_ids_BF3
         scaling = scalings(sigma)

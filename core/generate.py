@@ -156,6 +156,7 @@ def _denoise(run: Run, memory: MemoryPlan, hooks: pluggy.HookRelay, generator: t
         installed(unet, config.positional, config.attention, trained=facts.trained) as seams,
     ):
         stock = UnetDenoiser(unet, run.conditioning, plan, seams)
+        run.engine = seams.engine
         denoiser = FrugalDenoiser(stock, seams.engine, memory, run.model.device)
         return denoise(denoiser, noise_BFCYX, plan.sigmas_S1, plan.guidance_SF, hooks=hooks, run=run)
 

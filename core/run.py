@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from .conditioning import Conditioning
     from .config import Config
+    from .engine.unet import Engine
     from .model import Model
     from .plan import Plan
 
@@ -32,6 +33,7 @@ class Run:
         conditioning: the start image as the UNet sees it.
         output: the file or folder to be written, if any.
         timings: seconds by name of a part; plugins may add theirs.
+        engine: that runs the UNet, from the first step on.
 
     """
 
@@ -42,6 +44,7 @@ class Run:
     conditioning: Conditioning
     output: Path | None = None
     timings: dict[str, float] = field(default_factory=dict)
+    engine: Engine | None = None
 
 
 @contextmanager

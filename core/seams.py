@@ -34,6 +34,7 @@ class Seams:
     Attributes:
         engine: that runs the UNet and asks.
         progress: 0 at the first step, 1 at the last; whoever calls the UNet sets it.
+        conditional: whether the UNet is called with the image; likewise.
         time_ids_BF3: fps - 1, motion bucket and augmentation of each frame; None = what the UNet is called with.
 
     """
@@ -49,6 +50,7 @@ class Seams:
     ) -> None:
         self.trained = trained
         self.progress = 0.0
+        self.conditional = True
         self.time_ids_BF3: Tensor | None = None
         self._positional = positional
         self._attention = attention
@@ -182,7 +184,12 @@ class Forward:
         with at_work(self.unet):
             embeddings = self._embeddings(sample, timestep, added_time_ids)
             videos = zip(sample, encoder_hidden_states, embeddings, strict=True)
-            output_BFCYX = torch.stack([self.seams.engine.run(*video) for video in videos])
+            output_BFCYX = torch.stack(
+                [
+                    self.seams.engine.run(*video, branch=(number, self.seams.conditional))
+                    for number, video in enumerate(videos)
+                ]
+            )
         return UNetSpatioTemporalConditionOutput(output_BFCYX) if return_dict else (output_BFCYX,)
 
     def _embeddings(self, sample_BFCYX: Tensor, timestep: Tensor | float, ids_B3: Tensor) -> list[Tensor]:

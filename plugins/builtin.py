@@ -10,7 +10,7 @@ from ..core.hookspecs import hookimpl
 from ..positional import dynamic, linear, none, ntk, yarn
 from ..schedules import guidance as guidance_schedules
 from ..schedules import motion, noise, sigmas
-from . import finite, guidance, preview, timing
+from . import finite, guidance, preview, reuse, timing
 from .attention import freenoise, full, strided
 from .bench import commands as bench
 from .proving import commands as proving
@@ -51,6 +51,7 @@ PLUGINS: dict[str, object] = {
     "guidance": guidance,
     "finite": finite,
     "preview": preview,
+    "reuse": reuse,
     "timing": timing,
     "proving": proving,
     "bench": bench,

@@ -47,6 +47,11 @@ def test_less_memory_takes_more_frugal_ways():
     assert ways[0].peak > ways[1].peak > ways[2].peak or ways[0].peak == ways[1].peak
 
 
+def test_features_that_are_kept_take_memory_too():
+    kept = fit_memory(config(reuse=3), SVD_XT).held - fit_memory(config(), SVD_XT).held
+    assert kept == 2 * 100 * 320 * 72 * 128 * 2
+
+
 def test_what_cannot_fit_is_refused_with_what_would():
     with pytest.raises(ConfigError) as caught:
         fit_memory(config(frames=1000, memory="8GiB"), SVD_XT)
@@ -145,11 +150,11 @@ def test_a_run_that_is_out_of_memory_half_way_gives_the_same_video(tiny_model, p
     whole = generate(picture, model=tiny_model, plugins=builtins, frames=7, **SMALL)
     run, calls = Engine.run, []
 
-    def sometimes(self, *given):
+    def sometimes(self, *given, **more):
         calls.append(self.split)
         if len(calls) == 4:
             raise torch.OutOfMemoryError("tried to allocate 2 GiB")
-        return run(self, *given)
+        return run(self, *given, **more)
 
     monkeypatch.setattr(Engine, "run", sometimes)
     again = generate(picture, model=tiny_model, plugins=builtins, frames=7, **SMALL)

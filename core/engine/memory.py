@@ -42,6 +42,7 @@ class Work:
         rows: of latents.
         columns: of latents.
         number: bytes of a number.
+        reused: branches whose deep features are kept from call to call.
 
     """
 
@@ -50,6 +51,7 @@ class Work:
     rows: int
     columns: int
     number: int
+    reused: int = 0
 
     @property
     def pixels(self) -> list[int]:
@@ -136,8 +138,10 @@ def workspaces(work: Work) -> tuple[int, int]:
 
 def held_bytes(work: Work, *, keep: bool, host_skips: bool) -> int:
     """Return the bytes that are held for each frame when most are: states, and latents coming in and going out."""
-    latents = 3 * work.shape.latent_channels * work.rows * work.columns
-    return (max(_held(work, keep=keep, host_skips=host_skips)) + latents) * work.number
+    pixels = work.rows * work.columns
+    kept = 0 if host_skips else work.reused * work.shape.channels[0]
+    between = (3 * work.shape.latent_channels + kept) * pixels
+    return (max(_held(work, keep=keep, host_skips=host_skips)) + between) * work.number
 
 
 def _held(work: Work, *, keep: bool, host_skips: bool) -> Iterator[int]:

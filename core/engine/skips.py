@@ -19,7 +19,11 @@ class Skips:
 
     def put(self, states_FCYX: Tensor) -> None:
         """Keep states; whoever made them may go on reading them."""
-        self._kept.append(Source.of(states_FCYX))
+        self._kept.append(self.store(states_FCYX))
+
+    def store(self, states_FCYX: Tensor) -> Source:
+        """Return states where they can wait."""
+        return Source.of(states_FCYX)
 
     def take(self) -> Source:
         """Return the last states that were put and not yet taken."""
@@ -37,7 +41,7 @@ class HostSkips(Skips):
         super().__init__()
         self._copies = torch.cuda.Stream(device) if device.type == "cuda" else None
 
-    def put(self, states_FCYX: Tensor) -> None:
+    def store(self, states_FCYX: Tensor) -> Source:
         """Copy states to the host."""
         host_FCYX = torch.empty(
             states_FCYX.shape, dtype=states_FCYX.dtype, pin_memory=self._copies is not None, device="cpu"
@@ -49,7 +53,7 @@ class HostSkips(Skips):
             with torch.cuda.stream(self._copies):
                 host_FCYX.copy_(states_FCYX, non_blocking=True)
             states_FCYX.record_stream(self._copies)  # its memory is not to be used again before the copy has ended
-        self._kept.append(Source(host_FCYX.shape, _Fetch(host_FCYX, states_FCYX.device, self._copies)))
+        return Source(host_FCYX.shape, _Fetch(host_FCYX, states_FCYX.device, self._copies))
 
 
 class _Fetch:

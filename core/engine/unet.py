@@ -10,7 +10,7 @@ embedding, 1 or F.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,12 +20,15 @@ from torch.nn import functional
 
 from .resample import Upsampler
 from .resblock import ResBlock
+from .reuse import Reuse
 from .skips import Skips
 from .split import Source, Split
 from .times import TimeEmbedding
 from .transformer import Strategies, Transformer
 from .walk import Walk
 from .wrapped import at_work
+
+DEPTH = 1  # layers at full resolution that run in every call, where deep features are used again
 
 
 class Engine:
@@ -48,36 +51,62 @@ class Engine:
         self.strategies = strategies
         self.split = split
         self.make_skips = make_skips
+        self.reuse: Reuse | None = None  # of deep features from call to call; off
         self._down = [_Level(block) for block in unet.down_blocks]
         self._middle = _Level(unet.mid_block)
         self._up = [_Level(block) for block in unet.up_blocks]
 
     @torch.no_grad()
-    def run(self, sample_FCYX: Tensor, token_1K: Tensor, embedding_RC: Tensor) -> Tensor:
+    def run(self, sample_FCYX: Tensor, token_1K: Tensor, embedding_RC: Tensor, branch: Hashable = None) -> Tensor:
         """Return the UNet's output for one video.
 
         Args:
             sample_FCYX: scaled latents beside the image's.
             token_1K: of the image.
             embedding_RC: of noise level and conditioning, one row or one for each frame.
+            branch: tells calls apart whose deep features are not the same: videos, and with or without the image.
 
         """
         time = TimeEmbedding(embedding_RC)
         call = _Call(sample_FCYX, self.split, time, token_1K, self.strategies, self.make_skips())
         call.each(self.unet.conv_in, self.unet.conv_in.out_channels)
         call.skips.put(call.states)
+        deep = self.reuse.of(branch) if self.reuse else None
+        if deep is None:
+            self._whole(call, branch)
+        else:
+            self._shallow(call, deep)
+        call.each(self._out, call.states.shape[1])
+        return call.states
+
+    def _whole(self, call: _Call, branch: Hashable) -> None:
+        """Run every level; keep what comes out of the deep ones where it is to be used again."""
         for level in self._down:
             with at_work(level.module):
                 level.down(call)
         with at_work(self._middle.module):
             self._middle.middle(call)
         enlarge: Upsampler | None = None
-        for level in self._up:
+        for level in self._up[:-1]:
             with at_work(level.module):
-                level.up(enlarge, call)
+                level.up(call, enlarge)
             enlarge = level.upsampler
-        call.each(self._out, call.states.shape[1])
-        return call.states
+        last = self._up[-1]
+        with at_work(last.module):
+            if self.reuse is None:
+                last.up(call, enlarge)
+                return
+            last.up(call, enlarge, last=-DEPTH)
+            self.reuse.keep(branch, call.skips.store(call.states))
+            last.up(call, None, first=-DEPTH)
+
+    def _shallow(self, call: _Call, deep: Source) -> None:
+        """Run only the blocks next to input and output, and take what the deep ones gave in an earlier call."""
+        last = self._up[-1]
+        with at_work(self._down[0].module):
+            self._down[0].down(call, layers=DEPTH - 1)
+        with at_work(last.module):
+            last.up(call, None, first=-DEPTH, below=deep)
 
     def _out(self, states_FCYX: Tensor) -> Tensor:
         active_FCYX = functional.silu(self.unet.conv_norm_out(states_FCYX), inplace=True)
@@ -110,12 +139,14 @@ class _Level:
         upsamplers = [Upsampler(module) for module in getattr(block, "upsamplers", None) or ()]
         self.upsampler = upsamplers[0] if upsamplers else None
 
-    def down(self, call: _Call) -> None:
-        """Run a level on the way down; what it hands on is also kept for the way up."""
-        for resnet, attention in zip(self.resnets, self.attentions, strict=True):
+    def down(self, call: _Call, layers: int | None = None) -> None:
+        """Run a level on the way down, or its first layers; what it hands on is also kept for the way up."""
+        for resnet, attention in list(zip(self.resnets, self.attentions, strict=True))[:layers]:
             call.resnet(resnet)
             call.attend(attention)
             call.skips.put(call.states)
+        if layers is not None:
+            return
         for smaller in self.downsamplers:
             call.each(smaller, call.states.shape[1])
             call.skips.put(call.states)
@@ -127,20 +158,32 @@ class _Level:
             call.attend(attention)
             call.resnet(resnet)
 
-    def up(self, enlarge: Upsampler | None, call: _Call) -> None:
-        """Run a level on the way up; its first block enlarges what comes from below while it reads it."""
-        for resnet, attention in zip(self.resnets, self.attentions, strict=True):
-            call.resnet(resnet, _joined(call.states, enlarge, call.skips.take()))
+    def up(
+        self,
+        call: _Call,
+        enlarge: Upsampler | None,
+        *,
+        first: int | None = None,
+        last: int | None = None,
+        below: Source | None = None,
+    ) -> None:
+        """Run a level on the way up, or some of its layers.
+
+        The first block enlarges what comes from below while it reads it; that may be another source than the states.
+        """
+        for resnet, attention in list(zip(self.resnets, self.attentions, strict=True))[first:last]:
+            source = _joined(below or Source.of(call.states), enlarge, call.skips.take())
+            call.resnet(resnet, source)
             call.attend(attention)
-            enlarge = None
+            enlarge = below = None
 
 
-def _joined(states: Tensor, enlarge: Upsampler | None, skip: Source) -> Source:
+def _joined(states: Source, enlarge: Upsampler | None, skip: Source) -> Source:
     """Return the input of a block on the way up: the states, enlarged where they come from below, and the skip."""
     frames, channels, rows, columns = skip.shape
 
     def read(chunk: slice) -> Tensor:
-        below = states[chunk]
+        below = states.read(chunk)
         return torch.cat([enlarge(below, (rows, columns)) if enlarge else below, skip.read(chunk)], dim=1)
 
     return Source(torch.Size((frames, states.shape[1] + channels, rows, columns)), read)
