@@ -181,6 +181,11 @@ class Forward:
 
         if sample.requires_grad:
             raise LongtakeError("within longtake.installed the UNet gives no gradients; call it under torch.no_grad()")
+        if encoder_hidden_states.shape[1] != 1:
+            raise LongtakeError(
+                f"within longtake.installed the UNet sees one token for each image, as SVD does, got"
+                f" {encoder_hidden_states.shape[1]}"
+            )
         with at_work(self.unet):
             embeddings = self._embeddings(sample, timestep, added_time_ids)
             videos = zip(sample, encoder_hidden_states, embeddings, strict=True)

@@ -39,6 +39,10 @@ def test_tables_say_what_the_results_say(page, rows):
     assert worlds[0] == "| background | pan | zoom | orbit | comet | two |"
     assert worlds[2].startswith("| linear | – | – | 0.0")
     assert page.gain("linear + motion", "linear", 28, "speed").mean == pytest.approx(0.5, abs=0.03)
+    gains = page.gains([("linear + motion", "plain"), ("linear", "linear")], "speed", [14, 28]).splitlines()
+    assert gains[0] == "| difference in speed | 14 frames | 28 frames |"
+    assert gains[2].startswith("| linear + motion − plain | **0.")
+    assert gains[3] == "| linear − linear | 0.00 [0.00, 0.00] | 0.00 [0.00, 0.00] |"
     assert page.best(28, count=1) == "- linear + motion: 1.00 [1.00, 1.00] (10 clips)"
     table = page.table(["plain", "linear"], 14, ["valid"], "plain").splitlines()
     assert table[0] == "| method | valid | valid − plain |"

@@ -172,8 +172,8 @@ class _Level:
         The first block enlarges what comes from below while it reads it; that may be another source than the states.
         """
         for resnet, attention in list(zip(self.resnets, self.attentions, strict=True))[first:last]:
-            source = _joined(below or Source.of(call.states), enlarge, call.skips.take())
-            call.resnet(resnet, source)
+            # In one expression, so that no name holds on to the states while the attention works.
+            call.resnet(resnet, _joined(below or Source.of(call.states), enlarge, call.skips.take()))
             call.attend(attention)
             enlarge = below = None
 

@@ -54,6 +54,20 @@ class Page:
         """Return how much more of a column one method has than another, clip by clip."""
         return difference(self.row(method, frames), self.row(other, frames), column, kind)
 
+    def gains(self, pairs: Sequence[tuple[str, str]], column: str, lengths: Sequence[int]) -> str:
+        """Return a table of how much more of a column the first of each pair has than the second, clip by clip.
+
+        An interval that leaves out 0 is set in bold.
+        """
+        lines = [
+            "| " + " | ".join([f"difference in {column}", *(f"{frames} frames" for frames in lengths)]) + " |",
+            "|" + "---|" * (1 + len(lengths)),
+        ]
+        for one, other in pairs:
+            cells = [_marked(self.gain(one, other, frames, column)) for frames in lengths]
+            lines.append("| " + " | ".join([f"{one} − {other}", *cells]) + " |")
+        return "\n".join(lines)
+
     def everything(self, frames: int) -> str:
         """Return the whole table of one length."""
         return markdown(list(pick(self.rows, frames).values()), MEASURED)
@@ -64,6 +78,10 @@ class Page:
         means = {row.method: estimate(row, column) for row in found}
         ranked = sorted(found, key=lambda row: -(means[row.method] or Estimate(0, 0, 0)).mean)[:count]
         return "\n".join(f"- {row.method}: {means[row.method]} ({len(row.seeds)} clips)" for row in ranked)
+
+
+def _marked(found: Estimate) -> str:
+    return f"**{found}**" if found.low > 0 or found.high < 0 else str(found)
 
 
 def measures() -> str:
