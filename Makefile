@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-DEMO := generate example --frames 56 --motion-bucket 30 --seed 1 --enlarge 8
+DEMO := generate example --frames 56 --motion-bucket 12 --seed 1 --enlarge 8
 
 .PHONY: demo test lint docs wheel-demo large clean
 
