@@ -302,7 +302,7 @@ def test_weights_changed_before_entry_count_and_layers_put_in_their_place_are_ca
 
 @pytest.mark.parametrize("offload_type", ["block_level", "leaf_level"])
 def test_weights_that_diffusers_puts_away_are_brought_back(unet, offload_type):
-    """Put away on a device that computes nothing: whatever is not brought back in time would show."""
+    """Blocks are asked for as stock calls ask; on one device alone, weights left behind would not show."""
     offloaded = copy.deepcopy(unet)
     given_ = inputs(1, 5, (4, 7))
     stock = call(unet, given_)
