@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from ...core.manager import Plugins
 
-STEPS = 15  # of denoising in the table; the small model gains nothing by more
+STEPS = 8  # of denoising in the table; the small model gains nothing by more
 
 
 @click.group()

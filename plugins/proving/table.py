@@ -117,4 +117,5 @@ def work_out(cell: Cell) -> Row:
             clip = table_clip(kind, seed, cell.frames)
             made = make(cell.method, cell.frames, cell.steps, clip, seed, model, plugins)
             cases.append((kind, seed, clip, score(clip, made.video_FHW3, made.borders)))
-    return make_row(cell.file, cell.method.name, cell.frames, cell.steps, cases)
+    steps = cell.method.options.get("steps", cell.steps)
+    return make_row(cell.file, cell.method.name, cell.frames, steps, cases)
