@@ -23,6 +23,7 @@ from .generate import generate as generate_video
 from .image import read_image
 from .listing import plugin_rows, print_plugins, print_strategies, strategy_rows
 from .manager import Plugins, load_plugins, offer_commands
+from .pace import step_seconds
 from .plan import make_plan
 from .progress import ProgressDisplay, show_notes, silence_libraries, silence_models
 from .schema import config_schema
@@ -100,11 +101,11 @@ def plan_command(
     if output:
         plan_view.draw(plan, config, output)
     if as_json:
-        click.echo(json.dumps(plan_view.as_data(plan, config, memory)))
+        click.echo(json.dumps(plan_view.as_data(plan, config, memory, step_seconds(plan, config, facts))))
     elif output:
         click.echo(output)
     else:
-        plan_view.print_tables(plan, config, memory, Console(highlight=False))
+        plan_view.print_tables(plan, config, memory, step_seconds(plan, config, facts), Console(highlight=False))
 
 
 @cli.command("strategies")

@@ -17,7 +17,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 PANELS = {
     "Video": ("frames", "fps", "output_fps", "width", "height", "fit", "enlarge"),
-    "Generation": ("steps", "reuse", "seed", "motion_bucket", "noise_aug", "preview"),
+    "Generation": ("speed", "steps", "reuse", "seed", "motion_bucket", "noise_aug", "preview"),
     "Model": ("model", "variant", "dtype", "device", "memory", "decode_chunk", "decode_overlap"),
     "Strategies": STRATEGY_KINDS,
 }

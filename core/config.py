@@ -63,11 +63,14 @@ class Config(BaseModel):
     decode_overlap: int = Field(
         default=4, ge=0, description="Frames decoded in addition on each side of a chunk, so that no seam is seen."
     )
-    reuse: int = Field(
-        default=1,
+    speed: Literal["exact", "fast", "draft"] = Field(
+        default="exact", description="What is chosen where sigmas, guidance and reuse are not: faster, and less exact."
+    )
+    reuse: int | None = Field(
+        default=None,
         ge=1,
         description="Work out the deep layers of the UNet only in every n-th step, and use them again in between: "
-        "faster, and an approximation; 1 is exact.",
+        "faster, and an approximation; 1, which is exact, unless --speed says otherwise.",
     )
     preview: str | None = Field(default=None, description="Picture file that shows the latents after each step.")
     positional: Positional | None = Field(default=None, description="Positional strategy: where each frame stands.")

@@ -30,6 +30,14 @@ SHORT = {
 # Interpolated positions keep the video coherent but slow its motion down; the motion bucket makes up for that.
 LONG = SHORT | {"positional": "linear", "motion": "compensated"}
 
+# Guidance costs a second call of the UNet in each of its steps, and decides most while the noise is high.
+GUIDED_AT_FIRST = {"name": "linear", "stop": 0.5}
+SPEEDS: dict[str, dict[str, Any]] = {
+    "exact": {},
+    "fast": {"sigmas": "ays", "guidance": GUIDED_AT_FIRST},
+    "draft": {"sigmas": "ays", "guidance": GUIDED_AT_FIRST, "reuse": 3},
+}
+
 
 def resolve(config: Config, facts: ModelFacts, registry: Registry, *, portrait: bool = False) -> Config:
     """Return a config in which nothing is left to choose.
@@ -48,8 +56,11 @@ def resolve(config: Config, facts: ModelFacts, registry: Registry, *, portrait: 
     """
     frames = config.frames or facts.trained
     chosen: dict[str, Any] = {"frames": frames}
-    for kind, name in (LONG if frames > facts.trained else SHORT).items():
+    defaults = (LONG if frames > facts.trained else SHORT) | {"reuse": 1} | SPEEDS[config.speed]
+    chosen["reuse"] = config.reuse or defaults.pop("reuse")
+    for kind, name in defaults.items():
         chosen[kind] = getattr(config, kind) or registry.build(kind, name)
+    _say_if_idle(config, registry)
     if config.motion is None and chosen["motion"].name == "compensated":
         chosen["motion"] = _motion_for(chosen["positional"], registry)
     chosen["steps"] = config.steps or chosen["sigmas"].default_steps
@@ -61,6 +72,15 @@ def resolve(config: Config, facts: ModelFacts, registry: Registry, *, portrait: 
     chosen["dtype"] = str(choose_dtype(config.dtype, device)).removeprefix("torch.")
     resolved = config.model_copy(update=chosen)
     return resolved.model_copy(update={"decode_chunk": config.decode_chunk or frames_decoded(resolved, facts)})
+
+
+def _say_if_idle(config: Config, registry: Registry) -> None:
+    """Warn where a speed is asked for, but everything that it would choose is given, and is something else."""
+    meant = {
+        key: value if key == "reuse" else registry.build(key, value) for key, value in SPEEDS[config.speed].items()
+    }
+    if meant and all(getattr(config, key) not in (None, value) for key, value in meant.items()):
+        logger.warning("speed %s changes nothing here: %s are given", config.speed, ", ".join(meant))
 
 
 def _motion_for(positional: PositionalStrategy, registry: Registry) -> Strategy:

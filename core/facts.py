@@ -23,6 +23,7 @@ PIPELINE = "StableVideoDiffusionPipeline"
 SVD_AREA = 768 * 768
 SVD_SAMPLE_SIZE = 96
 SVD_UNET = UnetShape(channels=(320, 640, 1280, 1280), layers=2, parameters=1_524_623_082)
+SVD_BLOCKS = ("CrossAttnDownBlockSpatioTemporal",) * 3 + ("DownBlockSpatioTemporal",)
 SVD_VAE = (128, 256, 512, 512)
 HUB_HINT = """
 it needs a network, or a copy in the hub's cache; if the model is gated, accept its licence on its page and log in with:
@@ -135,7 +136,9 @@ def _facts(
 def _shape(unet: dict[str, Any], latent_channels: int, parameters: int) -> UnetShape:
     layers = unet.get("layers_per_block", 2)
     most = max(layers) if isinstance(layers, list) else layers
-    return UnetShape(tuple(unet["block_out_channels"]), most, latent_channels, parameters)
+    channels = tuple(unet["block_out_channels"])
+    blocks = unet.get("down_block_types") or SVD_BLOCKS
+    return UnetShape(channels, most, latent_channels, parameters, tuple("CrossAttn" in block for block in blocks))
 
 
 def folder_of(name: str) -> Path | None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .plan import Plan
 
 
-def as_data(plan: Plan, config: Config, memory: MemoryPlan | str) -> dict[str, Any]:
+def as_data(plan: Plan, config: Config, memory: MemoryPlan | str, seconds_S: list[float]) -> dict[str, Any]:
     """Return the plan as plain lists and numbers; ``memory`` may be the reason why it does not fit."""
     windows = plan.windows
     return {
@@ -48,6 +48,7 @@ def as_data(plan: Plan, config: Config, memory: MemoryPlan | str) -> dict[str, A
         "motion_buckets": plan.buckets_SF.tolist(),
         "fps": plan.rates_SF.tolist(),
         "memory": {"does_not_fit": memory} if isinstance(memory, str) else _memory_data(memory),
+        "seconds": seconds_S,
         "config": config.dump(),
     }
 
@@ -64,7 +65,9 @@ def _memory_data(memory: MemoryPlan) -> dict[str, Any]:
     }
 
 
-def print_tables(plan: Plan, config: Config, memory: MemoryPlan | str, console: Console) -> None:
+def print_tables(
+    plan: Plan, config: Config, memory: MemoryPlan | str, seconds_S: list[float], console: Console
+) -> None:
     """Print what happens over the video, to its frames, in its windows, and over the steps."""
     step = round(plan.span.progress * (plan.steps - 1))
     console.print(
@@ -75,6 +78,7 @@ def print_tables(plan: Plan, config: Config, memory: MemoryPlan | str, console: 
         console.print("  " + choice, markup=False, soft_wrap=True)
     note = memory if isinstance(memory, str) else f"memory for denoising on {config.device}: {describe(memory)}"
     console.print(note, markup=False, soft_wrap=True)
+    console.print(f"time for denoising on {config.device}: {_described(seconds_S)}", markup=False, soft_wrap=True)
     ratios_K = plan.trained_K / plan.frequencies_K
     if bool((ratios_K != 1).any()) or plan.temperature != 1:
         console.print(
@@ -84,6 +88,19 @@ def print_tables(plan: Plan, config: Config, memory: MemoryPlan | str, console: 
     console.print(_frame_table(plan, step))
     console.print(_window_table(plan) if plan.windows else _sight(plan))
     console.print(_step_table(plan))
+
+
+def _described(seconds_S: list[float]) -> str:
+    """Return the time of all steps, and of the shortest and the longest one."""
+    least, most = _duration(min(seconds_S)), _duration(max(seconds_S))
+    each = least if least == most else f"{least} to {most}"
+    return f"roughly {_duration(sum(seconds_S))}, {each} a step"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.2g} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.2g} h"
 
 
 def _choices(config: Config) -> list[str]:

@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 def longtake_before_step(step: Step) -> None:
     """In every n-th step let the UNet work everything out; the last step is never left to old features."""
     engine = step.run.engine if step.run else None
-    if engine is None or step.run is None or step.run.config.reuse == 1:
+    every = (step.run.config.reuse if step.run else None) or 1
+    if engine is None or every == 1:
         return
     if engine.reuse is None:
         engine.reuse = Reuse()
-    if step.index % step.run.config.reuse == 0 or step.index == step.count - 1:
+    if step.index % every == 0 or step.index == step.count - 1:
         engine.reuse.forget()

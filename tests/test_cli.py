@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import tomllib
 from collections.abc import Iterable
@@ -144,8 +145,10 @@ def test_a_plan_is_shown_drawn_and_given_as_data(cli, folder):
     asked = ("plan", "--model", "{tiny}", "--frames", "12", "--attention", "freenoise", "--steps", "3", "--seed", "0")
     table = cli(*asked).stdout
     assert "12 frames, 3 x the 4 trained ones; 3 steps; shown as of step 1" in table
+    assert re.search(r"time for denoising on cpu: roughly \S+ s, \S+ s( to \S+ s)? a step", table)
     both = cli(*asked, "-o", "plan.png", "--json", "--step", "2")
     data = json.loads(both.stdout)
+    assert len(data["seconds"]) == 3
     assert len(data["positions"]) == 12
     assert len(data["sigmas"]) == 4
     assert data["shown_step"] == 2

@@ -194,6 +194,37 @@ def test_the_default_motion_makes_up_for_what_is_stretched_and_no_more(positiona
     assert getattr(config.motion, "factor", None) == factor
 
 
+@pytest.mark.parametrize(
+    ("asked", "sigmas", "guided_until", "reuse", "steps"),
+    [
+        ({}, "karras", 1.0, 1, 25),
+        ({"speed": "exact"}, "karras", 1.0, 1, 25),
+        ({"speed": "fast"}, "ays", 0.5, 1, 10),
+        ({"speed": "draft"}, "ays", 0.5, 3, 10),
+        ({"speed": "draft", "reuse": 1, "steps": 4}, "ays", 0.5, 1, 4),
+        ({"speed": "fast", "sigmas": "karras"}, "karras", 0.5, 1, 25),
+        ({"speed": "fast", "guidance": "linear"}, "ays", 1.0, 1, 10),
+        ({"reuse": 2}, "karras", 1.0, 2, 25),
+    ],
+)
+def test_a_speed_chooses_what_is_not_given(asked, sigmas, guided_until, reuse, steps, caplog):
+    config = resolve(load_config({"frames": 100} | asked, REGISTRY), XT, REGISTRY)
+    chosen = (config.sigmas.name, config.guidance.stop, config.reuse, config.steps)
+    assert chosen == (sigmas, guided_until, reuse, steps)
+    assert (config.positional.name, config.motion.name) == ("linear", "compensated")
+    assert resolve(config, XT, REGISTRY) == config
+    assert not caplog.records
+
+
+def test_a_speed_that_has_nothing_left_to_choose_is_told(caplog):
+    exact = resolve(load_config({"frames": 100}, REGISTRY), XT, REGISTRY)
+    faster = exact.model_copy(update={"speed": "draft"})
+    assert resolve(faster, XT, REGISTRY) == faster
+    assert [record.message for record in caplog.records] == [
+        "speed draft changes nothing here: sigmas, guidance, reuse are given"
+    ]
+
+
 def test_sizes_are_chosen_and_rounded_for_the_model(caplog):
     def size(**asked):
         config = resolve(load_config(asked, REGISTRY), XT, REGISTRY, portrait=asked.pop("portrait", False))

@@ -16,13 +16,14 @@ from .transformer import block_bytes
 
 @dataclass(frozen=True, slots=True)
 class UnetShape:
-    """What decides how much memory SVD's UNet takes.
+    """What decides how much memory and time SVD's UNet takes.
 
     Attributes:
         channels: of each level.
         layers: residual blocks of each level on the way down; there is one more on the way up.
         latent_channels: of a latent frame; the image's come in beside the noisy ones.
         parameters: of the UNet; 0 where they are not known.
+        attended: whether a level has transformers.
 
     """
 
@@ -30,6 +31,7 @@ class UnetShape:
     layers: int
     latent_channels: int = 4
     parameters: int = 0
+    attended: tuple[bool, ...] = (True, True, True, False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,37 @@
+"""How long the steps of a generation will take, before any is made."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from .budget import work_of
+from .engine.cost import Rate, count, measure_rate
+
+if TYPE_CHECKING:
+    from .config import Config
+    from .facts import ModelFacts
+    from .plan import Plan
+
+
+def step_seconds(plan: Plan, config: Config, facts: ModelFacts, rate: Rate | None = None) -> list[float]:
+    """Return the seconds that each step will take, roughly; encoding and decoding are not in it.
+
+    Args:
+        plan: of the generation.
+        config: resolved.
+        facts: of the model.
+        rate: of the device; by default it is measured, which takes a moment.
+
+    """
+    assert config.device and config.dtype
+    work = work_of(config, facts)
+    rate = rate or measure_rate(work, torch.device(config.device), getattr(torch, config.dtype))
+    whole, shallow = (rate.seconds(count(work, shallow=reused)) for reused in (False, True))
+    seconds = []
+    for step in range(plan.steps):
+        calls = 1 if bool((plan.guidance_SF[step] == 1).all()) else 2
+        all_of_it = step % (config.reuse or 1) == 0 or step == plan.steps - 1
+        seconds.append(calls * (whole if all_of_it else shallow))
+    return seconds
