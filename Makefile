@@ -5,7 +5,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 DEMO := generate example --frames 56 --motion-bucket 12 --seed 1 --enlarge 8
 
-.PHONY: demo test lint docs wheel-demo large clean
+.PHONY: demo test lint docs bench wheel-demo large clean
 
 demo: .venv/demo
 	$(BIN)/longtake $(DEMO) --overwrite -o longtake-demo.mp4
@@ -28,6 +28,11 @@ lint: .venv/dev
 docs: .venv/dev
 	$(BIN)/cog -r README.md docs/*.md
 	$(BIN)/python docs/figures.py
+
+# Against diffusers, on this machine; takes about half an hour, and wants the machine for itself.
+bench: .venv/dev
+	$(BIN)/longtake bench -o docs/benchmarks/cpu.json --part unet --part decode --part pipeline
+	$(BIN)/longtake bench -o docs/benchmarks/cpu.json --size slim --part length --rounds 3 $(foreach frames,14 28 56 112 250 500 1000,--frames $(frames))
 
 # The wheel, in an environment of its own, away from this folder.
 wheel-demo: .venv/dev

@@ -51,7 +51,7 @@ def encode_images(model: Model, images: Sequence[Image], noise_aug: float, gener
     noise_BCHW = torch.randn(pixels_BCHW.shape, generator=generator)
     noisy_BCHW = pixels_BCHW * 2 - 1 + noise_aug * noise_BCHW
     with precise_vae(model) as vae:
-        latents_BCYX = vae.encode(noisy_BCHW.to(vae.device, vae.dtype)).latent_dist.mode()
+        latents_BCYX = vae.encode(noisy_BCHW.to(model.device, vae.dtype)).latent_dist.mode()
     return Conditioning(embedding_B1C, latents_BCYX.to(model.dtype), noise_aug)
 
 
@@ -76,21 +76,21 @@ def embed_images(model: Model, images: Sequence[Image]) -> Tensor:
         do_rescale=False,
         return_tensors="pt",
     ).pixel_values
-    encoder = model.pipeline.image_encoder
-    embedding_BC: Tensor = encoder(normalised_BCHW.to(encoder.device, encoder.dtype)).image_embeds
+    with model.at_hand("image_encoder") as encoder:
+        embedding_BC: Tensor = encoder(normalised_BCHW.to(model.device, encoder.dtype)).image_embeds
     return embedding_BC[:, None]
 
 
 @contextmanager
 def precise_vae(model: Model) -> Iterator[Any]:
     """Give the VAE in float32 where it overflows in half precision and its config says so; put it back afterwards."""
-    vae = model.pipeline.vae
-    dtype = vae.dtype
-    upcast = dtype == torch.float16 and vae.config.force_upcast
-    if upcast:
-        vae.to(torch.float32)
-    try:
-        yield vae
-    finally:
+    with model.at_hand("vae") as vae:
+        dtype = vae.dtype
+        upcast = dtype == torch.float16 and vae.config.force_upcast
         if upcast:
-            vae.to(dtype)
+            vae.to(torch.float32)
+        try:
+            yield vae
+        finally:
+            if upcast:
+                vae.to(dtype)

@@ -45,8 +45,8 @@ def decode(model: Model, latents_FCYX: Tensor, *, chunk: int = 14, overlap: int 
         raise ValueError(f"chunk must be positive and overlap not negative, got chunk={chunk} with overlap={overlap}")
     frames = len(latents_FCYX)
     with precise_vae(model) as vae, at_work(vae):
-        engine, split = DecoderEngine(vae), Split(workspace_for(vae.device))
-        unscaled_FCYX = 1 / vae.config.scaling_factor * latents_FCYX.to(vae.device, vae.dtype)
+        engine, split = DecoderEngine(vae), Split(workspace_for(model.device))
+        unscaled_FCYX = 1 / vae.config.scaling_factor * latents_FCYX.to(model.device, vae.dtype)
         for start in range(0, frames, chunk):
             stop = min(start + chunk, frames)
             first, last = max(0, start - overlap), min(frames, stop + overlap)

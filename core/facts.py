@@ -90,7 +90,7 @@ def read_facts(name: str) -> ModelFacts:
     if pipeline != PIPELINE:
         raise ModelError(f"model {name!r} is a {pipeline}, not Stable Video Diffusion ({PIPELINE})")
     configs = (_read_json(name, f"{part}/{file}.json") for part, file in _PARTS)
-    return _facts(name, _parameters(folder_of(name)), *configs)
+    return facts_from(name, _parameters(folder_of(name)), *configs)
 
 
 _PARTS = (("unet", "config"), ("vae", "config"), ("scheduler", "scheduler_config"))
@@ -108,9 +108,15 @@ def _parameters(folder: Path | None) -> int:
     return sum(found.values())
 
 
-def _facts(
+def facts_from(
     name: str, parameters: int, unet: dict[str, Any], vae: dict[str, Any], scheduler: dict[str, Any]
 ) -> ModelFacts:
+    """Return the facts that the configs of a model's parts state.
+
+    Raises:
+        ModelError: they do not state all of them, or something else.
+
+    """
     try:
         factor = 2 ** (len(vae["block_out_channels"]) - 1)
         return ModelFacts(

@@ -97,7 +97,13 @@ def generate(
         loaded = (
             model
             if isinstance(model, Model)
-            else load_model(config.model, dtype=config.dtype, device=config.device, variant=config.variant)
+            else load_model(
+                config.model,
+                dtype=config.dtype,
+                device=config.device,
+                variant=config.variant,
+                comes_and_goes=True,  # what is not at work leaves its room to what is
+            )
         )
     generator = torch.Generator().manual_seed(config.seed)  # on the CPU: the same noise on every device
     fitted = fit_image(start_image, config.width, config.height, config.fit)
@@ -145,7 +151,7 @@ def _plain(value: Any) -> Any:
 
 
 def _denoise(run: Run, memory: MemoryPlan, hooks: pluggy.HookRelay, generator: torch.Generator) -> Tensor:
-    config, plan, unet = run.config, run.plan, run.model.pipeline.unet
+    config, plan = run.config, run.plan
     assert config.noise and config.width and config.height
     facts = run.model.facts
     rows, columns = config.height // facts.vae_factor, config.width // facts.vae_factor
@@ -153,6 +159,7 @@ def _denoise(run: Run, memory: MemoryPlan, hooks: pluggy.HookRelay, generator: t
     noise_BFCYX = config.noise.noise(shape_BFCYX, plan.noise_sources_F, generator).to(run.model.device)
     with (
         timed(run.timings, "denoise"),
+        run.model.at_hand("unet") as unet,
         installed(unet, config.positional, config.attention, trained=facts.trained) as seams,
     ):
         stock = UnetDenoiser(unet, run.conditioning, plan, seams)

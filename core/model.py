@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError
 
 from .config import EMBEDDED
 from .errors import ModelError
-from .facts import HUB_HINT, ModelFacts, first_line, folder_of, read_facts
+from .facts import HUB_HINT, ModelFacts, facts_from, first_line, folder_of, read_facts
 
 if TYPE_CHECKING:
     from diffusers import StableVideoDiffusionPipeline
@@ -19,15 +21,52 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A loaded SVD: diffusers' pipeline as the holder of its parts, and the facts."""
+    """A loaded SVD: diffusers' pipeline as the holder of its parts, and the facts.
+
+    Attributes:
+        pipeline: of diffusers; what is done to it (adapters, offloading) counts here too.
+        facts: of the model.
+        comes_and_goes: a device to which each part is brought while it works, and from which it is taken again; None:
+            all parts stay where they are.
+
+    """
 
     pipeline: StableVideoDiffusionPipeline
     facts: ModelFacts
+    comes_and_goes: torch.device | None = None
+
+    @classmethod
+    def of(cls, pipeline: StableVideoDiffusionPipeline, name: str = "pipeline") -> Model:
+        """Return a pipeline that is loaded already as a model.
+
+        Raises:
+            ModelError: it is no SVD.
+
+        """
+        parts = (pipeline.unet, pipeline.vae, pipeline.scheduler)
+        parameters = sum(weights.numel() for weights in pipeline.unet.parameters())
+        facts = facts_from(name, parameters, *(dict(part.config) for part in parts))
+        _check_sizes(pipeline, name)
+        return cls(pipeline, facts)
 
     @property
     def device(self) -> torch.device:
-        """Where the UNet is."""
-        return torch.device(self.pipeline.unet.device)
+        """Where it works, which is not where its weights are while they are offloaded."""
+        return self.comes_and_goes or torch.device(self.pipeline._execution_device)
+
+    @contextmanager
+    def at_hand(self, part: str) -> Iterator[Any]:
+        """Give a part of the pipeline where it works, for the time of the block."""
+        module = getattr(self.pipeline, part)
+        if self.comes_and_goes is None:
+            yield module
+            return
+        home = module.device
+        module.to(self.comes_and_goes)
+        try:
+            yield module
+        finally:
+            module.to(home)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -69,6 +108,7 @@ def load_model(
     dtype: torch.dtype | str | None = None,
     device: torch.device | str | None = None,
     variant: str | None = None,
+    comes_and_goes: bool = False,
 ) -> Model:
     """Load the weights of SVD; only safetensors, never pickles.
 
@@ -77,6 +117,7 @@ def load_model(
         dtype: precision of the weights; by default float32 on a CPU, else float16.
         device: where to; by default the best there is.
         variant: of the weight files, such as ``"fp16"``; by default whichever fits the precision and exists.
+        comes_and_goes: whether its parts are on the device only while they work.
 
     Raises:
         ModelError: it cannot be found or loaded, or is no SVD.
@@ -94,7 +135,7 @@ def load_model(
             failures.append(first_line(error))
         else:
             _check_sizes(pipeline, name)
-            return Model(pipeline.to(device), facts)
+            return Model(pipeline, facts, device) if comes_and_goes else Model(pipeline.to(device), facts)
     what = f" (variant {variant})" if variant else ""
     hint = "" if folder else HUB_HINT
     raise ModelError(f"model {name!r}{what} cannot be loaded: " + "\n".join(dict.fromkeys(failures)) + hint)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import re
 import time
 from contextlib import contextmanager
 from functools import partial
@@ -10,12 +10,17 @@ from functools import partial
 import pytest
 import torch
 from click.testing import CliRunner
+from PIL import Image
 
+from longtake.core.errors import LongtakeError
 from longtake.plugins.bench.commands import bench
-from longtake.plugins.bench.contenders import DECODE, UNET
-from longtake.plugins.bench.models import SIZES, random_unet, random_vae
+from longtake.plugins.bench.contenders import UNET
+from longtake.plugins.bench.figures import draw_lengths
+from longtake.plugins.bench.models import SIZES, random_pipeline
 from longtake.plugins.bench.page import read_results, table
 from longtake.plugins.bench.pairs import compare
+from longtake.plugins.bench.peak import watched
+from longtake.plugins.bench.run import CONTENDERS, given
 
 CPU = torch.device("cpu")
 TINY = SIZES["tiny"]
@@ -52,21 +57,22 @@ def test_contenders_take_turns_and_ratios_are_those_of_a_round():
 @torch.no_grad()
 def test_all_contenders_give_the_same_numbers():
     torch.manual_seed(0)
-    unet, vae = random_unet(TINY, CPU, torch.float32), random_vae(TINY, CPU, torch.float32)
-    latents = torch.randn(5, 4, TINY.rows, TINY.columns)
-    told = torch.tensor([[6.0, 127.0, 0.02]])
-    inputs = (torch.cat([latents, latents], 1)[None], torch.tensor(0.3), torch.randn(1, 1, TINY.context), told)
-    for model, given, contenders in ((unet, inputs, UNET), (vae, latents, DECODE)):
-        made = {}
-        for name, setup in contenders.items():
+    pipeline = random_pipeline(TINY, CPU, torch.float32)
+    models = {"unet": pipeline.unet, "length": pipeline.unet, "decode": pipeline.vae, "pipeline": pipeline}
+    assert set(models) == set(CONTENDERS)
+    for part, model in models.items():
+        asked, made = given(part, TINY, 5, 2, CPU, torch.float32), {}
+        for name, setup in CONTENDERS[part].items():
             if "compiled" not in name:
-                with setup(model, given) as call:
+                with setup(model, asked) as call:
                     made[name] = call()
         assert len(made) > 1
+        # Pictures are rounded to 8 bits by longtake alone.
+        atol = 0.6 / 255 if part == "pipeline" else 1e-5
         for result in made.values():
-            torch.testing.assert_close(result.reshape(-1), made["diffusers"].reshape(-1), atol=1e-5, rtol=0)
-    assert "forward" not in vars(unet)
-    assert all(module._chunk_size is None for module in unet.modules() if hasattr(module, "_chunk_size"))
+            torch.testing.assert_close(result.reshape(-1), made["diffusers"].reshape(-1), atol=atol, rtol=0)
+    assert "forward" not in vars(pipeline.unet)
+    assert all(module._chunk_size is None for module in pipeline.unet.modules() if hasattr(module, "_chunk_size"))
 
 
 def test_the_command_writes_what_the_page_shows(tmp_path):
@@ -74,11 +80,38 @@ def test_the_command_writes_what_the_page_shows(tmp_path):
     asked = ["-o", str(path), "--size", "tiny", "--frames", "3", "--rounds", "1", "--device", "cpu"]
     done = CliRunner().invoke(bench, asked)
     assert done.exit_code == 0, done.output
-    assert "unet    3 frames  longtake " in done.output
+    assert re.search(r"unet +3 frames  longtake ", done.output)
     results, about = read_results(path)
-    assert about["dtype"] == "torch.float32"
-    assert {result.what for result in results} == {"unet", "decode"}
+    assert set(about) == {"machine", "libraries"}
+    assert {result.what for result in results} == {"unet", "decode", "pipeline", "length"}
     assert all(len(result.seconds) == len(result.ratios) == 1 for result in results)
-    assert json.loads(path.read_text())["about"]["size"] == "tiny"
+    assert {(result.size, result.dtype, result.frames) for result in results} == {("tiny", "float32", 3)}
     assert "| longtake | " in table(results, "decode")
     assert table(results, "unet").count("\n") == len(UNET)  # two lines of head, and all but the compiled one
+    draw_lengths(results, tmp_path / "length.png")
+    assert Image.open(tmp_path / "length.png").width == 1000
+    again = [*asked, "--part", "decode", "--frames", "2"]
+    assert CliRunner().invoke(bench, again).exit_code == 0
+    more, _ = read_results(path)
+    assert [result for result in more if result.what != "decode"] == [
+        result for result in results if result.what != "decode"
+    ]
+    assert {result.frames for result in more if result.what == "decode"} == {2, 3}
+    path.write_text(path.read_text().replace("torch", "another torch"))
+    refused = CliRunner().invoke(bench, asked)
+    assert isinstance(refused.exception, LongtakeError)
+    assert "write to another file" in str(refused.exception)
+    path.write_text("{}")
+    with pytest.raises(LongtakeError, match="holds no results of a bench"):
+        read_results(path)
+
+
+def test_memory_that_a_call_takes_is_seen():
+    with watched(CPU) as peak:
+        numbers = torch.ones(50_000_000)
+        time.sleep(0.05)
+        del numbers
+    assert 180e6 < peak.bytes < 400e6
+    with watched(CPU) as nothing:
+        time.sleep(0.05)
+    assert nothing.bytes < 20e6

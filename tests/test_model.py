@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import contextmanager
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from longtake import ModelFacts, load_model, read_facts
+from longtake import Model, ModelFacts, generate, load_model, read_facts
 from longtake.core.engine.memory import UnetShape
 from longtake.core.errors import ModelError
 
@@ -32,7 +35,7 @@ def test_facts_are_read_without_weights(folder, tiny_model):
         sample_size=32,
         sigma_min=0.002,
         sigma_max=700.0,
-        unet=UnetShape((32, 64), layers=1, latent_channels=4),
+        unet=UnetShape((32, 64), layers=1, latent_channels=4, attended=(True, False)),
         vae_channels=(32, 32, 32),
     )
 
@@ -43,6 +46,71 @@ def test_the_published_models_are_known_without_a_network(name, trained):
     assert facts.trained == trained
     assert facts.native_size() == (1024, 576)
     assert facts.native_size(portrait=True) == (576, 1024)
+
+
+def test_a_pipeline_that_is_loaded_already_is_a_model(make_pipeline, tiny_model, tiny_folder, picture):
+    pipeline = make_pipeline()
+    model = Model.of(pipeline, "mine")
+    assert replace(model.facts, name=tiny_model.facts.name) == tiny_model.facts
+    asked = {"frames": 6, "steps": 2, "seed": 1, "width": 32, "height": 24}
+    mine, theirs = (generate(picture, model=each, **asked).latents for each in (model, tiny_model))
+    torch.testing.assert_close(mine, theirs, atol=1e-3, rtol=0)
+    pipeline.unet.config["num_frames"] = None
+    with pytest.raises(ModelError, match="model 'mine' is no complete SVD: trained should be"):
+        Model.of(pipeline, "mine")
+
+
+@pytest.mark.parametrize("offload_type", ["block_level", "leaf_level"])
+def test_a_pipeline_whose_weights_are_put_away_makes_the_same_video(make_pipeline, tiny_model, picture, offload_type):
+    """On one device, weights left behind would not show; that they are asked for is what test_engine.py is for."""
+    pipeline = make_pipeline()
+    cpu = torch.device("cpu")
+    groups = {"num_blocks_per_group": 1} if offload_type == "block_level" else {}
+    pipeline.enable_group_offload(onload_device=cpu, offload_device=cpu, offload_type=offload_type, **groups)
+    asked = {"frames": 6, "steps": 2, "seed": 1, "width": 32, "height": 24}
+    mine, theirs = (generate(picture, model=each, **asked).latents for each in (Model.of(pipeline), tiny_model))
+    torch.testing.assert_close(mine, theirs, atol=1e-3, rtol=0)
+
+
+def test_parts_that_come_and_go_are_there_only_while_they_work(tiny_model):
+    places = []
+
+    class Part:
+        device = "home"
+
+        def to(self, place):
+            places.append(place)
+
+    work = torch.device("cuda")
+    parts = SimpleNamespace(unet=Part())
+    model = Model(parts, tiny_model.facts, work)
+    assert model.device == work
+    with pytest.raises(KeyError), model.at_hand("unet") as unet:
+        assert unet is parts.unet
+        assert places == [work]
+        raise KeyError
+    assert places == [work, "home"]
+    places.clear()
+    with Model(parts, tiny_model.facts).at_hand("unet") as unet:
+        assert unet is parts.unet
+    assert places == []
+
+
+def test_a_model_loaded_for_one_generation_has_each_part_at_hand_in_turn(tiny_folder, picture, monkeypatch):
+    held, at_hand = [], Model.at_hand
+
+    @contextmanager
+    def watched(self, part):
+        assert self.comes_and_goes == torch.device("cpu")
+        held.append(part)
+        with at_hand(self, part) as module:
+            yield module
+        held.append(f"no {part}")
+
+    monkeypatch.setattr(Model, "at_hand", watched)
+    generate(picture, model=str(tiny_folder), device="cpu", frames=3, steps=1, width=32, height=24)
+    parts = ("image_encoder", "vae", "unet", "vae")
+    assert held == [each for part in parts for each in (part, f"no {part}")]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])

@@ -11,8 +11,12 @@ from torch import Tensor
 
 from ...core.budget import workspace_for
 from ...core.engine.decoder import DecoderEngine
+from ...core.engine.reuse import Reuse
 from ...core.engine.skips import HostSkips
 from ...core.engine.split import Split
+from ...core.generate import generate
+from ...core.manager import load_plugins
+from ...core.model import Model
 from ...core.seams import installed
 
 Call = Callable[[], Tensor]
@@ -63,6 +67,15 @@ def _host_skips(unet: Any, inputs: tuple[Tensor, ...]) -> Iterator[Call]:
         yield call
 
 
+@contextmanager
+def _reused(unet: Any, inputs: tuple[Tensor, ...]) -> Iterator[Call]:
+    """Give the calls between two that work everything out: deep features are there already."""
+    with installed(unet, split=Split(workspace_for(inputs[0].device))) as seams:
+        seams.engine.reuse = Reuse()
+        unet(*inputs, return_dict=False)
+        yield lambda: unet(*inputs, return_dict=False)[0]
+
+
 UNET: dict[str, Any] = {
     BASE: _stock,
     "diffusers, chunked feed-forward": _forward_chunking,
@@ -70,6 +83,7 @@ UNET: dict[str, Any] = {
     "longtake": _engine,
     "longtake, small chunks": _small_chunks,
     "longtake, skips in the host's memory": _host_skips,
+    "longtake, deep features reused": _reused,
 }
 
 
@@ -85,3 +99,54 @@ def _engine_decoder(vae: Any, latents_FCYX: Tensor) -> Iterator[Call]:
 
 
 DECODE: dict[str, Any] = {BASE: _stock_decoder, "longtake": _engine_decoder}
+
+
+@contextmanager
+def _stock_pipeline(pipeline: Any, asked: dict[str, Any]) -> Iterator[Call]:
+    def call() -> Tensor:
+        made = pipeline(
+            asked["image"],
+            height=asked["image"].height,
+            width=asked["image"].width,
+            num_frames=asked["frames"],
+            num_inference_steps=asked["steps"],
+            generator=torch.Generator().manual_seed(0),
+            output_type="np",
+        )
+        return torch.from_numpy(made.frames[0])
+
+    yield call
+
+
+@contextmanager
+def _stock_pipeline_chunked(pipeline: Any, asked: dict[str, Any]) -> Iterator[Call]:
+    with _forward_chunking(pipeline.unet, ()), _stock_pipeline(pipeline, asked) as call:
+        yield call
+
+
+@contextmanager
+def _generate(pipeline: Any, asked: dict[str, Any]) -> Iterator[Call]:
+    model, plugins = Model.of(pipeline), load_plugins(third_party=False)
+    size = {"width": asked["image"].width, "height": asked["image"].height}
+    options = {
+        "positional": "none",
+        "motion": "constant",
+        "seed": 0,
+        "frames": asked["frames"],
+        "steps": asked["steps"],
+    }
+
+    def call() -> Tensor:
+        made = generate(asked["image"], model=model, plugins=plugins, **size, **options)
+        assert made.frames is not None
+        return torch.from_numpy(made.frames) / 255.0
+
+    yield call
+
+
+PIPELINE: dict[str, Any] = {
+    BASE: _stock_pipeline,
+    "diffusers, chunked feed-forward": _stock_pipeline_chunked,
+    "longtake": _generate,
+}
+LENGTH = {name: UNET[name] for name in (BASE, "diffusers, chunked feed-forward", "longtake", "longtake, small chunks")}

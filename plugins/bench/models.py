@@ -8,7 +8,11 @@ from typing import TYPE_CHECKING
 import torch
 
 if TYPE_CHECKING:
-    from diffusers import AutoencoderKLTemporalDecoder, UNetSpatioTemporalConditionModel
+    from diffusers import (
+        AutoencoderKLTemporalDecoder,
+        StableVideoDiffusionPipeline,
+        UNetSpatioTemporalConditionModel,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +38,8 @@ class Size:
 
 
 SIZES = {
-    "tiny": Size((32, 64), (1, 2), (32, 32), 6, 8, 32),
+    "tiny": Size((32, 64), (1, 2), (32, 32), 8, 12, 32),
+    "slim": Size((32, 64, 128, 128), (1, 2, 4, 4), (32, 32, 64, 64), 24, 40, 32),
     "third": Size((96, 192, 384, 384), (3, 6, 12, 12), (32, 64, 128, 128), 24, 40, 128),
     "full": Size((320, 640, 1280, 1280), (5, 10, 20, 20), (128, 256, 512, 512), 72, 128, 1024),
 }
@@ -71,3 +76,20 @@ def random_vae(size: Size, device: torch.device, dtype: torch.dtype) -> Autoenco
             force_upcast=False,
         )
     return vae.to(dtype).eval().requires_grad_(False)
+
+
+def random_pipeline(size: Size, device: torch.device, dtype: torch.dtype) -> StableVideoDiffusionPipeline:
+    """Return a whole SVD; its image encoder, which runs once, is a small one."""
+    from diffusers import StableVideoDiffusionPipeline
+
+    from ..proving.architecture import Architecture, feature_extractor, image_encoder, scheduler
+
+    pipeline = StableVideoDiffusionPipeline(
+        vae=random_vae(size, device, dtype),
+        image_encoder=image_encoder(Architecture(context_channels=size.context)).to(device, dtype),
+        unet=random_unet(size, device, dtype),
+        scheduler=scheduler(),
+        feature_extractor=feature_extractor(),
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from .contenders import BASE, Call
+from .peak import watched
 
 Setup = Callable[[], AbstractContextManager[Call]]
 
@@ -21,13 +22,16 @@ class Result:
     """One contender at one length.
 
     Attributes:
-        what: is called: "unet" or "decode".
+        what: is called: "unet", "decode", "pipeline", or "length" for a call of the UNet at many lengths.
         frames: of the video.
         contender: its name.
         seconds: of each round.
         ratios: of each round, how many times as long diffusers takes.
-        peak: bytes of the device at the most; 0 where the device does not say.
+        peak: bytes at the most: of a GPU all that are taken, of a CPU those that the call takes.
         failed: why there are no seconds, or empty.
+        size: of the model.
+        dtype: of its weights.
+        commit: that was measured.
 
     """
 
@@ -38,6 +42,9 @@ class Result:
     ratios: list[float]
     peak: int = 0
     failed: str = ""
+    size: str = ""
+    dtype: str = ""
+    commit: str = ""
 
     def ratio(self) -> str:
         """Return the median of the ratios, with the least and the most."""
@@ -85,12 +92,12 @@ def compare(what: str, frames: int, contenders: Mapping[str, Setup], rounds: int
 
 def _timed(call: Callable[[], Tensor], device: torch.device) -> tuple[float, int]:
     """Return seconds and peak bytes of a call."""
-    on_gpu = device.type == "cuda"
-    if on_gpu:
-        torch.cuda.synchronize(device)
-        torch.cuda.reset_peak_memory_stats(device)
-    begin = time.perf_counter()
-    call()
-    if on_gpu:
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - begin, torch.cuda.max_memory_allocated(device) if on_gpu else 0
+    with watched(device) as peak:
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        begin = time.perf_counter()
+        call()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        took = time.perf_counter() - begin
+    return took, peak.bytes

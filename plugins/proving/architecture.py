@@ -52,10 +52,10 @@ def build_pipeline(architecture: Architecture, seed: int) -> StableVideoDiffusio
         torch.manual_seed(seed)
         pipeline = StableVideoDiffusionPipeline(
             vae=_vae(architecture),
-            image_encoder=_image_encoder(architecture),
+            image_encoder=image_encoder(architecture),
             unet=_unet(architecture),
-            scheduler=_scheduler(),
-            feature_extractor=_feature_extractor(),
+            scheduler=scheduler(),
+            feature_extractor=feature_extractor(),
         )
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
@@ -121,7 +121,8 @@ def _zero(layer: nn.Module) -> None:
         nn.init.zeros_(parameter)
 
 
-def _image_encoder(architecture: Architecture) -> CLIPVisionModelWithProjection:
+def image_encoder(architecture: Architecture) -> CLIPVisionModelWithProjection:
+    """Return an image encoder of two layers, with random weights."""
     from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
     width = architecture.context_channels
@@ -138,7 +139,8 @@ def _image_encoder(architecture: Architecture) -> CLIPVisionModelWithProjection:
     return encoder
 
 
-def _feature_extractor() -> CLIPImageProcessor:
+def feature_extractor() -> CLIPImageProcessor:
+    """Return what brings an image into the form that SVD's image encoder takes."""
     from transformers import CLIPImageProcessor
 
     size = {"height": CLIP_IMAGE_SIZE, "width": CLIP_IMAGE_SIZE}
@@ -147,7 +149,7 @@ def _feature_extractor() -> CLIPImageProcessor:
     )
 
 
-def _scheduler() -> EulerDiscreteScheduler:
+def scheduler() -> EulerDiscreteScheduler:
     """Return SVD's scheduler; only ``sigma_max`` is smaller (80, not 700), for latents of so few pixels."""
     from diffusers import EulerDiscreteScheduler
 

@@ -1,0 +1,74 @@
+"""One part of the bench, length by length: which model, what it is given, who is compared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from ..proving.machine import commit
+from .contenders import DECODE, LENGTH, PIPELINE, UNET
+from .models import SIZES, Size, random_pipeline, random_unet, random_vae
+from .pairs import Result, compare
+
+SLOW = ("diffusers, compiled",)  # takes minutes before its first call; only where it is asked for
+CONTENDERS: dict[str, dict[str, Any]] = {"unet": UNET, "length": LENGTH, "decode": DECODE, "pipeline": PIPELINE}
+MAKE: dict[str, Any] = {"unet": random_unet, "length": random_unet, "decode": random_vae, "pipeline": random_pipeline}
+
+
+def compare_part(
+    part: str,
+    lengths: Sequence[int],
+    *,
+    size: str,
+    rounds: int,
+    steps: int,
+    compiled: bool,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> Iterator[Result]:
+    """Yield the results of one part.
+
+    Args:
+        part: "unet" and "length" are one call of the UNet, "decode" the decoding of all frames, "pipeline" a whole
+            generation with guidance.
+        lengths: frames.
+        size: of the model, see :data:`SIZES`.
+        rounds: calls of each contender that count.
+        steps: of the pipeline.
+        compiled: whether diffusers is also compared when compiled.
+        device: where.
+        dtype: of the weights.
+
+    """
+    made_by = commit()
+    torch.manual_seed(0)
+    model = MAKE[part](SIZES[size], device, dtype)
+    for frames in lengths:
+        asked = given(part, SIZES[size], frames, steps, device, dtype)
+        chosen = {
+            contender: partial(setup, model, asked)
+            for contender, setup in CONTENDERS[part].items()
+            if compiled or contender not in SLOW
+        }
+        for result in compare(part, frames, chosen, rounds, device):
+            yield replace(result, size=size, dtype=str(dtype).removeprefix("torch."), commit=made_by)
+
+
+def given(part: str, size: Size, frames: int, steps: int, device: torch.device, dtype: torch.dtype) -> Any:
+    """Return what the contenders of a part are given."""
+    if part == "pipeline":
+        factor = 2 ** (len(size.vae) - 1)
+        pixels = np.random.default_rng(0).integers(0, 256, (size.rows * factor, size.columns * factor, 3), np.uint8)
+        return {"image": Image.fromarray(pixels), "frames": frames, "steps": steps}
+    latents = torch.randn(frames, 4, size.rows, size.columns, device=device, dtype=dtype)
+    if part == "decode":
+        return latents
+    told = torch.tensor([[6.0, 127.0, 0.02]], device=device, dtype=dtype)
+    token = torch.randn(1, 1, size.context, device=device, dtype=dtype)
+    return torch.cat([latents, latents], dim=1)[None], torch.tensor(0.3, device=device), token, told
