@@ -1,7 +1,9 @@
 """From latents to pictures, a few frames at a time.
 
-SVD's decoder mixes neighbouring frames, so each chunk is decoded with some frames more on both sides, which are then
-dropped: within ``overlap`` frames of a border the difference to decoding all at once has died down.
+SVD's decoder mixes frames in two ways. Its convolutions over frames see neighbours: each chunk is decoded with some
+frames more on both sides, which are then dropped; so many frames from a border the difference has died down. Its
+group norms over frames see the whole video: their statistics are taken in a first pass over all chunks, merged, and
+used in a second.
 
 Shape suffixes: F = frames, C = channels, Y, X = latent rows, columns, H, W = pixel rows, columns.
 """
@@ -9,7 +11,8 @@ Shape suffixes: F = frames, C = channels, Y, X = latent rows, columns, H, W = pi
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -18,6 +21,7 @@ from torch import Tensor
 from .budget import workspace_for
 from .conditioning import precise_vae
 from .engine.decoder import DecoderEngine
+from .engine.moments import Moments, merge_moments
 from .engine.split import Split
 from .engine.wrapped import at_work
 
@@ -29,7 +33,8 @@ if TYPE_CHECKING:
 def decode(model: Model, latents_FCYX: Tensor, *, chunk: int = 14, overlap: int = 4) -> Iterator[np.ndarray]:
     """Yield the frames of one video in order, as arrays (up to ``chunk``, H, W, 3) in uint8.
 
-    With at least as many frames in a chunk as in the video this equals decoding all at once.
+    With at least as many frames in a chunk as in the video this equals decoding all at once; with fewer everything is
+    decoded twice, and comes near it (docs/numerics.md says how near).
 
     Args:
         model: whose VAE decodes.
@@ -45,13 +50,58 @@ def decode(model: Model, latents_FCYX: Tensor, *, chunk: int = 14, overlap: int 
         raise ValueError(f"chunk must be positive and overlap not negative, got chunk={chunk} with overlap={overlap}")
     frames = len(latents_FCYX)
     with precise_vae(model) as vae, at_work(vae):
-        engine, split = DecoderEngine(vae), Split(workspace_for(model.device))
+        engine, workspace = DecoderEngine(vae), workspace_for(model.device)
         unscaled_FCYX = 1 / vae.config.scaling_factor * latents_FCYX.to(model.device, vae.dtype)
-        for start in range(0, frames, chunk):
-            stop = min(start + chunk, frames)
-            first, last = max(0, start - overlap), min(frames, stop + overlap)
-            decoded_FCHW = engine.run(unscaled_FCYX[first:last], split)
-            yield to_pictures(decoded_FCHW[start - first : stop - first])
+        parts = list(_parts(frames, chunk, overlap))
+        if any(part.last - part.first == frames for part in parts):  # where there is room for that, once is enough
+            decoded_FCHW = engine.run(unscaled_FCYX, Split(workspace))
+            yield from (to_pictures(each_FCHW) for each_FCHW in decoded_FCHW.split(chunk))
+            return
+        found = []
+        for part in parts:
+            found.append(Measuring(workspace, counted=part.inside))
+            engine.run(unscaled_FCYX[part.first : part.last], found[-1])
+        moments = [merge_moments(each) for each in zip(*(split.found for split in found), strict=True)]
+        for part in parts:
+            decoded_FCHW = engine.run(unscaled_FCYX[part.first : part.last], Told(workspace, moments=iter(moments)))
+            yield to_pictures(decoded_FCHW[slice(*part.inside)])
+
+
+class Part(NamedTuple):
+    """A chunk with its overlap: the first of its frames, the one after the last, and which of them are the chunk."""
+
+    first: int
+    last: int
+    inside: tuple[int, int]
+
+
+def _parts(frames: int, chunk: int, overlap: int) -> Iterator[Part]:
+    for start in range(0, frames, chunk):
+        first, stop = max(0, start - overlap), min(start + chunk, frames)
+        yield Part(first, min(frames, stop + overlap), (start - first, stop - first))
+
+
+@dataclass(frozen=True, slots=True)
+class Measuring(Split):
+    """Work on one chunk that keeps the statistics of its temporal norms, in the order in which they come."""
+
+    found: list[Moments] = field(default_factory=list)
+
+    def merge(self, parts: list[Moments]) -> Moments:
+        """Return the moments of the chunk, and keep them."""
+        self.found.append(merge_moments(parts))
+        return self.found[-1]
+
+
+@dataclass(frozen=True, slots=True)
+class Told(Split):
+    """Work on one chunk with statistics of the whole video."""
+
+    moments: Iterator[Moments] = field(default_factory=lambda: iter(()))
+
+    def merge(self, parts: list[Moments]) -> Moments:
+        """Return the moments of the whole video."""
+        return next(self.moments)
 
 
 def to_pictures(frames_FCHW: Tensor) -> np.ndarray:

@@ -43,7 +43,9 @@ class ResBlock:
         whole, parts = Whole(frames), []
         for chunk in split.over_frames(frames, each):
             made_FCYX = spatial_resnet(self.spatial, source.read(chunk), rows_of(time_RC, chunk))
-            parts.append(moments_of_frames(made_FCYX.flatten(2), groups))
+            counted_FCYX = split.counted_of(made_FCYX, chunk.start)
+            if len(counted_FCYX):
+                parts.append(moments_of_frames(counted_FCYX.flatten(2), groups))
             whole.put(chunk, made_FCYX)
         return whole.states, split.merge(parts)
 
@@ -65,7 +67,7 @@ class ResBlock:
             hidden_CFP = first(part_FCP)
             if split.keep:
                 kept.append(hidden_CFP)
-            return moments_of(hidden_CFP.reshape(groups, -1))
+            return moments_of(split.counted_of(hidden_CFP, dim=1).reshape(groups, -1))
 
         between = split.merge(split.over_pixels(measure, states_FCP, 2, each))
 

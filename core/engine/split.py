@@ -31,6 +31,8 @@ class Split:
             or one pixel at the least. None = everything at a time.
         keep: whether what lies between the two convolutions of a temporal block is kept for all pixels, which takes
             as much memory as its input, or worked out twice.
+        counted: the first frame over which temporal norms take their statistics and the one after the last, the others
+            being there as neighbours only; None = all.
 
     Raises:
         ValueError: the workspace is not positive.
@@ -39,6 +41,7 @@ class Split:
 
     workspace: int | None = None
     keep: bool = True
+    counted: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         """See that there is some room."""
@@ -64,6 +67,13 @@ class Split:
             run(number, states.narrow(dim, chunk.start, chunk.stop - chunk.start))
             for number, chunk in enumerate(chunks)
         ]
+
+    def counted_of(self, states: Tensor, start: int = 0, dim: int = 0) -> Tensor:
+        """Return those of some states whose frames are counted; the first of them is frame ``start``."""
+        if self.counted is None:
+            return states
+        first, last = (min(max(frame - start, 0), states.shape[dim]) for frame in self.counted)
+        return states.narrow(dim, first, last - first)
 
     def merge(self, parts: list[Moments]) -> Moments:
         """Return the moments of everything from those of its parts."""
