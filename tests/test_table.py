@@ -22,7 +22,7 @@ from longtake.plugins.proving import commands
 from longtake.plugins.proving.cases import buckets, make, table_clip
 from longtake.plugins.proving.clips import BUCKETS, KINDS
 from longtake.plugins.proving.measures import score
-from longtake.plugins.proving.methods import LENGTHS, METHODS, PLAIN, QUESTIONS, STAGES, choose
+from longtake.plugins.proving.methods import LENGTHS, METHODS, PLAIN, QUESTIONS, SPEEDS, STAGES, choose
 from longtake.plugins.proving.report import bootstrap, difference, estimate, markdown, pick
 from longtake.plugins.proving.results import COLUMNS, read_results, read_row, write_results
 from longtake.plugins.proving.table import Cell, run_cells
@@ -31,9 +31,10 @@ REGISTRY = longtake.load_plugins(third_party=False).registry
 
 
 def test_every_method_is_a_valid_config_and_has_a_name_of_its_own():
-    assert len({method.name for method in METHODS}) == len(METHODS)
-    assert len({Cell(method, 28, 1, 2).file for method in METHODS}) == len(METHODS)
-    for method in METHODS:
+    everything = (*METHODS, *SPEEDS)
+    assert len({method.name for method in everything}) == len(everything)
+    assert len({Cell(method, 28, 1, 2).file for method in everything}) == len(everything)
+    for method in everything:
         if not method.special:
             config = longtake.load_config(method.options, REGISTRY)
             assert None not in (config.positional, config.attention, config.noise, config.motion)
@@ -48,6 +49,18 @@ def test_every_strategy_of_the_mission_stands_in_the_table():
     }
     for kind in ("positional", "attention", "noise"):
         assert {name for of, name in used if of == kind} == set(REGISTRY.classes[kind])
+
+
+def test_the_rows_of_a_speed_leave_open_what_it_chooses():
+    facts = longtake.read_facts("embedded")
+    for speed in ("fast", "draft"):
+        method = next(method for method in SPEEDS if method.name == f"speed {speed}")
+        asked = longtake.load_config(method.options | {"frames": 28}, REGISTRY)
+        assert (asked.sigmas, asked.guidance, asked.reuse) == (None, None, None)
+        by_itself = {"frames": 28, "speed": speed, "seed": 0}
+        assert longtake.resolve(asked, facts, REGISTRY).model_copy(update={"seed": 0}) == longtake.resolve(
+            longtake.load_config(by_itself, REGISTRY), facts, REGISTRY
+        )
 
 
 def test_the_final_stage_is_of_known_methods_on_at_least_64_clips():

@@ -123,27 +123,41 @@ SENSITIVITIES = (
 )
 METHODS = (*REFERENCES, *POSITIONS, *MOTIONS, *WINDOWS, *NOISES, *SENSITIVITIES)
 
+# What is faster is compared with a whole generation: guided, in 25 steps.
+GUIDED: dict[str, Any] = STOCK | {"positional": "linear", "motion": "compensated", "guidance": "linear", "steps": 25}
+CHOSEN = {kind: value for kind, value in GUIDED.items() if kind not in ("guidance", "steps")}
+AT_FIRST = {"name": "linear", "stop": 0.5}
+SPEEDS = (
+    Method("exact", GUIDED),
+    Method("exact, other noise", GUIDED | {"seed": 20_000}),
+    Method("ays, 10 steps", GUIDED | {"sigmas": "ays", "steps": 10}),
+    Method("guided in the first half", GUIDED | {"guidance": AT_FIRST}),
+    *(Method(f"deep features every {steps} steps", GUIDED | {"reuse": steps}) for steps in (2, 3, 5)),
+    Method("speed fast", CHOSEN | {"speed": "fast", "steps": 10}),
+    Method("speed draft", CHOSEN | {"speed": "draft", "steps": 10}),
+)
+
 # The methods on which the questions of the page and the defaults rest: they get more clips.
 QUESTIONS: dict[str, tuple[str, ...]] = {
     "references": ("truth through the VAE", "first frame held still", "plain", "chained by the last frame"),
-    "positions": (
-        "linear",
-        "yarn",
-        "yarn without temperature",
-        "yarn 0.5 / 2",
-        "yarn 0.25 / 1",
-        "linear + temperature",
+    "positions": ("linear", "yarn", "yarn without temperature", "yarn 0.5 / 2", "linear + temperature"),
+    "motion": (
+        "linear + motion",
+        "linear + fps",
+        "plain + motion",
+        "linear + motion^0.5",
+        "yarn + motion",
+        "yarn 0.5 / 2 + motion",
     ),
-    "motion": ("linear + motion", "linear + fps", "plain + motion", "linear + motion^0.5", "yarn 0.5 / 2 + motion"),
     "windows": (
         "windows, global, stride 4",
         "windows, local, stride 2",
         "windows, local, stride 4",
         "windows, local, stride 7",
-        "windows, global, stride 4, linear",
         "windows, global, linear + motion",
+        "strided, linear + motion",
     ),
-    "noise": ("noise freenoise", "noise repeat", "FreeNoise, local", "FreeNoise, linear + motion"),
+    "noise": ("noise freenoise", "FreeNoise, local", "FreeNoise, linear + motion"),
     "sensitivity": (
         "linear, 0.5 of the stretch",
         "linear, half as much again",
@@ -168,14 +182,15 @@ def choose(names: Sequence[str]) -> list[Method]:
         LongtakeError: there is no method of such a name.
 
     """
-    known = {method.name: method for method in METHODS}
+    known = {method.name: method for method in (*METHODS, *SPEEDS)}
     for name in names:
         if name not in known:
             raise LongtakeError(f"unknown method {name!r}; known: {', '.join(known)}{did_you_mean(name, known)}")
-    return [method for method in METHODS if method.name in names or method is PLAIN]
+    return [method for method in known.values() if method.name in names or method is PLAIN]
 
 
 STAGES = {
     "screen": Stage(METHODS, LENGTHS, seeds=2),
     "final": Stage(tuple(choose([name for names in QUESTIONS.values() for name in names])), LENGTHS, seeds=13),
+    "speed": Stage(SPEEDS, (28, 56), seeds=6),
 }
