@@ -27,6 +27,8 @@ from .errors import LongtakeError, PluginError
 
 Acting = TypeVar("Acting", bound=RangedStrategy)
 
+FULL = AttentionStrategy()  # every frame sees every frame: where no strategy acts
+
 
 class Seams:
     """The strategies at work in one UNet, and the step that they are asked about.
@@ -107,7 +109,7 @@ class Seams:
         frames, channels = q_PNFD.shape[2:]
         positional, attention = self.positional(frames), self.attention(frames)
         temperature = positional[0].temperature(positional[1]) if positional else 1.0
-        strategy, span = attention or (AttentionStrategy(), self.span(frames))
+        strategy, span = attention or (FULL, self.span(frames))
         # None rather than the same number: the kernel's own default is exact where nothing is asked.
         scale = None if temperature == 1.0 else temperature / channels**0.5
         seen_PNFD = strategy.attend(q_PNFD, k_PNFD, v_PNFD, span, scale)

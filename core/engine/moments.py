@@ -41,27 +41,21 @@ def moments_bytes(channels: int, number: int) -> int:
 
 def merge_moments(parts: Sequence[Moments]) -> Moments:
     """Return the moments of all parts together."""
-    if len(parts) == 1:
-        return parts[0]
-    counts_S = torch.tensor([part.total for part in parts], dtype=torch.float64)
-    means_SG, squares_SG = (torch.stack(each) for each in zip(*((part[1:]) for part in parts), strict=True))
-    return _merged(counts_S, means_SG, squares_SG)
+    total = sum(part.total for part in parts)
+    # Counts stay numbers of Python: as tensors they would have to be sent to the device, which it waits for.
+    mean_G = torch.stack([part.total / total * part.mean_G for part in parts]).sum(dim=0)
+    squares_G = torch.stack([part.squares_G + part.total * (part.mean_G - mean_G).square() for part in parts])
+    return Moments(total, mean_G, squares_G.sum(dim=0))
 
 
 def moments_of_frames(states_FCP: Tensor, groups: int) -> Moments:
     """Return the moments of whole frames, (F, C, P)."""
     frames = len(states_FCP)
     each = moments_of(states_FCP.reshape(frames * groups, -1))
-    counts_F = torch.full((frames,), each.total, dtype=torch.float64)
-    return _merged(counts_F, each.mean_G.view(frames, -1), each.squares_G.view(frames, -1))
-
-
-def _merged(counts_S: Tensor, means_SG: Tensor, squares_SG: Tensor) -> Moments:
-    total = int(counts_S.sum())
-    share_S1 = (counts_S / total)[:, None].to(means_SG)
-    mean_G = (share_S1 * means_SG).sum(dim=0)
-    between_G = total * (share_S1 * (means_SG - mean_G).square()).sum(dim=0)
-    return Moments(total, mean_G, squares_SG.sum(dim=0) + between_G)
+    means_FG, squares_FG = each.mean_G.view(frames, -1), each.squares_G.view(frames, -1)
+    mean_G = means_FG.mean(dim=0)
+    between_G = each.total * (means_FG - mean_G).square().sum(dim=0)
+    return Moments(frames * each.total, mean_G, squares_FG.sum(dim=0) + between_G)
 
 
 def normalise(states_NCE: Tensor, moments: Moments, norm: nn.GroupNorm) -> Tensor:
