@@ -15,6 +15,7 @@ from longtake import installed
 from longtake.core.engine import resample, resblock, transformer
 from longtake.core.engine.blend import share_of_temporal
 from longtake.core.engine.decoder import DecoderEngine
+from longtake.core.engine.linear import has_onednn, run_linear
 from longtake.core.engine.moments import merge_moments, moments_of, moments_of_frames, normalise
 from longtake.core.engine.resample import Upsampler, merged_kernel
 from longtake.core.engine.resblock import ResBlock, temporal_conv
@@ -161,6 +162,40 @@ def test_moments_of_parts_merge_into_those_of_the_whole(sizes, shift):
     assert merged.total == whole.total == sum(sizes)
     torch.testing.assert_close(merged.mean_G, whole.mean_G, rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(merged.squares_G, whole.squares_G, rtol=1e-9, atol=1e-9)
+
+
+@given(
+    rows=st.lists(st.integers(1, 6), min_size=1, max_size=3),
+    channels=st.integers(1, 70),
+    outputs=st.integers(1, 70),
+    biased=st.booleans(),
+    strided=st.booleans(),
+)
+def test_both_kernels_give_what_the_layer_gives(rows, channels, outputs, biased, strided):
+    layer = torch.nn.Linear(channels, outputs, bias=biased)
+    states = torch.randn(*rows, 2 * channels)[..., ::2] if strided else torch.randn(*rows, channels)
+    other = torch.randn(outputs)
+    with torch.no_grad():
+        exact = layer.double()(states.double())
+        layer.float()
+        assert has_onednn(states)
+        assert not has_onednn(states.double())
+        torch.testing.assert_close(run_linear(layer, states).double(), exact, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(run_linear(layer.double(), states.double()), exact, atol=1e-12, rtol=1e-12)
+        layer.float()
+        with torch.backends.mkldnn.flags(enabled=False):
+            assert not has_onednn(states)
+            assert torch.equal(run_linear(layer, states), layer(states))
+        replaced = exact + other - (layer.bias if biased else 0)
+        torch.testing.assert_close(run_linear(layer, states, other).double(), replaced, atol=1e-5, rtol=1e-5)
+
+
+def test_hooks_of_a_layer_are_honoured():
+    layer = torch.nn.Linear(3, 4)
+    layer.register_forward_hook(lambda module, given, made: made + 1)
+    states = torch.randn(2, 3)
+    with torch.no_grad():
+        assert torch.equal(run_linear(layer, states), layer(states))
 
 
 def test_moments_keep_their_digits_where_the_mean_is_large():

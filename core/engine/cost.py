@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from .linear import run_linear
 from .memory import Work
 
 MOMENT = 0.1  # seconds of measuring each kind of work
@@ -117,7 +118,7 @@ def measure_rate(work: Work, device: torch.device, dtype: torch.dtype) -> Rate:
     tokens = len(tokens_NC)
     return Rate(
         _convolution(channels, channels, 9, tokens).convolutions / _seconds(lambda: convolution(states_FCYX), device),
-        2 * 4 * channels**2 * tokens / _seconds(lambda: linear(tokens_NC), device),
+        2 * 4 * channels**2 * tokens / _seconds(lambda: run_linear(linear, tokens_NC), device),
     )
 
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from .blend import share_of_temporal
+from .linear import run_linear
 from .split import Split, Whole
 from .wrapped import bias_plus, check_attention, is_plain
 
@@ -62,14 +63,14 @@ class Transformer:
                 spatial_block(spatial, tokens_FPC[chunk], bias_C)
             self._temporal(temporal, tokens_FPC, token_1K, strategies, split)
         for chunk in split.over_frames(len(tokens_FPC), each):
-            made_FPC = self.module.proj_out(tokens_FPC[chunk])
+            made_FPC = run_linear(self.module.proj_out, tokens_FPC[chunk])
             states_FCYX[chunk] += made_FPC.transpose(1, 2).unflatten(2, states_FCYX.shape[2:])
 
     def _tokens(self, states_FCYX: Tensor, split: Split, each: int) -> Tensor:
         whole = Whole(len(states_FCYX))
         for chunk in split.over_frames(len(states_FCYX), each):
             normed_FPC = self.module.norm(states_FCYX[chunk]).flatten(2).transpose(1, 2).contiguous()
-            whole.put(chunk, self.module.proj_in(normed_FPC))
+            whole.put(chunk, run_linear(self.module.proj_in, normed_FPC))
         return whole.states
 
     def _temporal(self, block: Any, tokens_FPC: Tensor, token_1K: Tensor, strategies: Strategies, split: Split) -> None:
@@ -143,7 +144,7 @@ def _attend_over_frames(block: Any, states_FPC: Tensor, bias_C: Tensor, attend: 
 def _heads(attention: Any, states_XYC: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return queries, keys and values, (…, N, D)."""
     q, k, v = (
-        project(states_XYC).unflatten(-1, (attention.heads, -1))
+        run_linear(project, states_XYC).unflatten(-1, (attention.heads, -1))
         for project in (attention.to_q, attention.to_k, attention.to_v)
     )
     return q, k, v
@@ -155,15 +156,14 @@ def _project_out(attention: Any, seen_XYC: Tensor, bias_C: Tensor) -> Tensor:
     if not is_plain(linear):
         projected_XYC: Tensor = linear(seen_XYC)
         return projected_XYC + bias_C
-    return functional.linear(seen_XYC, linear.weight, bias_plus(linear, bias_C))
+    return run_linear(linear, seen_XYC, bias_plus(linear, bias_C))
 
 
 def feed_forward(layers: Any, norm: nn.Module, states_XYC: Tensor) -> Tensor:
     """Return what diffusers' ``FeedForward`` with a GEGLU makes of the norm; the product takes the gate's place."""
     gated, _, project = layers.net
-    hidden, gate = gated.proj(norm(states_XYC)).chunk(2, dim=-1)
-    made: Tensor = project(functional.gelu(gate).mul_(hidden))
-    return made
+    hidden, gate = run_linear(gated.proj, norm(states_XYC)).chunk(2, dim=-1)
+    return run_linear(project, functional.gelu(gate).mul_(hidden))
 
 
 def block_bytes(channels: int, number: int) -> int:

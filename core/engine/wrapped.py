@@ -21,7 +21,8 @@ PLAIN_PROCESSORS = ("AttnProcessor", "AttnProcessor2_0", "XFormersAttnProcessor"
 
 def is_plain(layer: nn.Module) -> bool:
     """Whether a layer's weights are all there is to it, so that they may be used without calling it."""
-    return type(layer) in PLAIN_LAYERS and "forward" not in vars(layer)
+    hooked = layer._forward_hooks or layer._forward_pre_hooks or "forward" in vars(layer)
+    return type(layer) in PLAIN_LAYERS and not hooked
 
 
 def bias_plus(layer: Any, more_C: Tensor) -> Tensor:

@@ -23,6 +23,16 @@ class Page:
     def __init__(self, path: Path) -> None:
         self.rows, self.about = read_results(path)
 
+    def made(self) -> str:
+        """Return a sentence that says what was compared, and by whom it was made."""
+        clips = sorted({len(row.seeds) for row in self.rows})
+        steps = sorted({row.steps for row in self.rows})
+        return (
+            f"{len({row.method for row in self.rows})} methods, {sum(len(row.seeds) for row in self.rows)} videos; "
+            f"{', '.join(map(str, clips))} clips in a cell; {' or '.join(map(str, steps))} steps. "
+            f"Made by `longtake prove run --out docs/proving` at {'; '.join(self.about['made'])}."
+        )
+
     def row(self, method: str, frames: int) -> Row:
         """Return a row by its method; a KeyError says that it is not there."""
         return pick(self.rows, frames)[method]

@@ -52,7 +52,7 @@ def run_table(
         LongtakeError: there is no method of such a name, or the folder holds another model's results.
 
     """
-    weights = _fingerprint(model)
+    weights = fingerprint(model)
     asked = [
         Cell(method, length, seeds or each.seeds, steps, model, weights)
         for name, each in STAGES.items()
@@ -109,7 +109,7 @@ def _show(rows: Sequence[Row], out: Path) -> Path:
     return page
 
 
-def _fingerprint(model: str) -> str:
+def fingerprint(model: str) -> str:
     """Return what tells the weights of this model from all others."""
     digest = hashlib.sha256()
     for weights in load_model(model, device="cpu").pipeline.unet.state_dict().values():

@@ -1,0 +1,38 @@
+"""Linear layers by the faster of two kernels.
+
+On a CPU PyTorch hands products of float32 matrices to MKL, which on processors that are not Intel's may run at half the
+rate of oneDNN; PyTorch carries oneDNN too, for its compiler. The result differs in the order of the sums.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from .wrapped import is_plain
+
+
+def run_linear(layer: Any, states_XC: Tensor, bias_O: Tensor | None = None) -> Tensor:
+    """Return what a layer gives for the last dimension of some states; a plain layer's bias may be another one."""
+    if not is_plain(layer):
+        made_XO: Tensor = layer(states_XC)
+        return made_XO
+    bias_O = layer.bias if bias_O is None else bias_O
+    if has_onednn(states_XC):
+        made_XO = torch.ops.mkldnn._linear_pointwise(states_XC, layer.weight, bias_O, "none", [], "")
+        return made_XO
+    return functional.linear(states_XC, layer.weight, bias_O)
+
+
+def has_onednn(states: Tensor) -> bool:
+    """Whether oneDNN takes products with these states."""
+    return (
+        states.device.type == "cpu"
+        and states.dtype == torch.float32
+        and torch.backends.mkldnn.is_available()
+        and torch.backends.mkldnn.enabled
+        and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    )
