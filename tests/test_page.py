@@ -43,7 +43,9 @@ def test_tables_say_what_the_results_say(page, rows):
     assert gains[0] == "| difference in speed | 14 frames | 28 frames |"
     assert gains[2].startswith("| linear + motion − plain | **0.")
     assert gains[3] == "| linear − linear | 0.00 [0.00, 0.00] | 0.00 [0.00, 0.00] |"
-    assert page.best(28, count=1) == "- linear + motion: 1.00 [1.00, 1.00] (10 clips)"
+    error = estimate(page.row("linear + motion", 28), "error")
+    assert page.best(28, count=1) == f"- linear + motion: valid 1.00 [1.00, 1.00], error {error} (10 clips)"
+    assert [line.split(":")[0] for line in page.best(28).splitlines()] == ["- linear + motion", "- linear", "- plain"]
     table = page.table(["plain", "linear"], 14, ["valid"], "plain").splitlines()
     assert table[0] == "| method | valid | valid − plain |"
     assert page.everything(28).count("\n") == 4

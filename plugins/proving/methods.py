@@ -50,6 +50,7 @@ def _with(name: str, **options: Any) -> Method:
 
 
 YARN_HIGH = {"name": "yarn", "beta_slow": 0.5, "beta_fast": 2}  # interpolates more of the frequencies than the default
+LINEAR_SHARPENED = {"name": "yarn", "beta_slow": 99, "beta_fast": 100}  # all frequencies alike, and the temperature
 POSITIONS = (
     _with("linear", positional="linear"),
     _with("linear, ends", positional={"name": "linear", "align": "ends"}),
@@ -59,7 +60,7 @@ POSITIONS = (
     _with("yarn 0.5 / 2", positional=YARN_HIGH),
     _with("yarn 0.25 / 1", positional={"name": "yarn", "beta_slow": 0.25, "beta_fast": 1}),
     _with("yarn 0.1 / 0.5", positional={"name": "yarn", "beta_slow": 0.1, "beta_fast": 0.5}),
-    _with("linear + temperature", positional={"name": "yarn", "beta_slow": 99, "beta_fast": 100}),
+    _with("linear + temperature", positional=LINEAR_SHARPENED),
     _with("linear, from none to all", positional={"name": "dynamic", "first": 0}),
     _with("linear, from all to none", positional={"name": "dynamic", "last": 0}),
     _with("linear, first half of the steps", positional={"name": "linear", "stop": 0.5}),
@@ -67,8 +68,10 @@ POSITIONS = (
 MOTIONS = (
     _with("linear + motion", positional="linear", motion="compensated"),
     _with("linear + motion^0.5", positional="linear", motion={"name": "compensated", "strength": 0.5}),
+    _with("linear + motion^1.2", positional="linear", motion={"name": "compensated", "strength": 1.2}),
     _with("linear + motion^1.5", positional="linear", motion={"name": "compensated", "strength": 1.5}),
     _with("linear + fps", positional="linear", motion={"name": "compensated", "by": "fps"}),
+    _with("linear + temperature + motion", positional=LINEAR_SHARPENED, motion="compensated"),
     _with("plain + motion", motion="compensated"),
     _with("yarn + motion", positional="yarn", motion="compensated"),
     _with("yarn 0.5 / 2 + motion", positional=YARN_HIGH, motion="compensated"),
@@ -147,6 +150,7 @@ QUESTIONS: dict[str, tuple[str, ...]] = {
         "plain + motion",
         "linear + motion^0.5",
         "yarn + motion",
+        "linear + temperature + motion",
         "yarn 0.5 / 2 + motion",
     ),
     "windows": (

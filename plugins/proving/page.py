@@ -83,11 +83,16 @@ class Page:
         return markdown(list(pick(self.rows, frames).values()), MEASURED)
 
     def best(self, frames: int, column: str = "valid", count: int = 5) -> str:
-        """Return the methods with most of a column, of those that are generated, with the number of clips."""
+        """Return the methods with most of a column and least error, of those that are generated."""
         found = [row for name, row in pick(self.rows, frames).items() if not name.startswith("truth")]
-        means = {row.method: estimate(row, column) for row in found}
-        ranked = sorted(found, key=lambda row: -(means[row.method] or Estimate(0, 0, 0)).mean)[:count]
-        return "\n".join(f"- {row.method}: {means[row.method]} ({len(row.seeds)} clips)" for row in ranked)
+        means = {
+            row.method: [estimate(row, title) or Estimate(0, 0, 0) for title in (column, "error")] for row in found
+        }
+        ranked = sorted(found, key=lambda row: (-means[row.method][0].mean, means[row.method][1].mean))[:count]
+        return "\n".join(
+            f"- {row.method}: {column} {means[row.method][0]}, error {means[row.method][1]} ({len(row.seeds)} clips)"
+            for row in ranked
+        )
 
 
 def _marked(found: Estimate) -> str:
