@@ -138,9 +138,9 @@ def describe(plan: MemoryPlan) -> str:
     )
 
 
-def apply_plan(engine: Engine, plan: MemoryPlan, device: torch.device) -> None:
+def apply_plan(engine: Engine, plan: MemoryPlan, device: torch.device, *, compiled: bool) -> None:
     """Let an engine work as a plan says."""
-    engine.split = plan.split
+    engine.split = replace(plan.split, compiled=compiled)
     engine.make_skips = partial(HostSkips, device) if plan.host_skips else Skips
 
 
@@ -152,15 +152,19 @@ class FrugalDenoiser:
         engine: that runs its UNet.
         plan: by which the engine works; replaced when it asks for too much.
         device: of the UNet.
+        compiled: whether pieces of the UNet are compiled.
 
     """
 
-    def __init__(self, denoiser: Denoiser, engine: Engine, plan: MemoryPlan, device: torch.device) -> None:
+    def __init__(
+        self, denoiser: Denoiser, engine: Engine, plan: MemoryPlan, device: torch.device, *, compiled: bool = False
+    ) -> None:
         self._denoiser = denoiser
         self._engine = engine
         self._device = device
+        self._compiled = compiled
         self.plan = plan
-        apply_plan(engine, plan, device)
+        apply_plan(engine, plan, device, compiled=compiled)
 
     def __call__(self, latents_BFCYX: Tensor, sigma: float, *, conditional: bool = True) -> Tensor:
         """Return x0 as the denoiser does; nothing is lost when it has to be asked again."""
@@ -176,7 +180,7 @@ class FrugalDenoiser:
                 torch.cuda.empty_cache()
             logger.warning("out of memory at sigma %.4g; going on with %s", sigma, describe(smaller))
             self.plan = smaller
-            apply_plan(self._engine, smaller, self._device)
+            apply_plan(self._engine, smaller, self._device, compiled=self._compiled)
 
     def _smaller(self) -> MemoryPlan | None:
         """Return a plan for half of what the last one takes, else the most frugal one, else nothing."""

@@ -18,7 +18,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 PANELS = {
     "Video": ("frames", "fps", "output_fps", "width", "height", "fit", "enlarge"),
     "Generation": ("speed", "steps", "reuse", "seed", "motion_bucket", "noise_aug", "preview"),
-    "Model": ("model", "variant", "dtype", "device", "memory", "decode_chunk", "decode_overlap"),
+    "Model": ("model", "variant", "dtype", "device", "memory", "compile", "decode_chunk", "decode_overlap"),
     "Strategies": STRATEGY_KINDS,
 }
 
@@ -58,7 +58,7 @@ def config_options(command: Command) -> Command:
 
 def _option(name: str, field: FieldInfo, panel: str) -> Callable[[Command], Command]:
     flag = "--" + name.replace("_", "-")
-    default = f"  [default: {field.default}]" if field.default is not None else ""
+    default = f"  [default: {field.default}]" if field.default not in (None, False) else ""
     kind: dict[str, Any]
     choices = _choices(field.annotation)
     if name in STRATEGY_KINDS:
@@ -66,6 +66,8 @@ def _option(name: str, field: FieldInfo, panel: str) -> Callable[[Command], Comm
         default = "  See: longtake strategies"
     elif choices:
         kind = {"type": click.Choice(choices)}
+    elif field.annotation is bool:
+        flag, kind = f"{flag}/--no-{name}", {"is_flag": True}
     else:
         plain = next((each for each in (int, float) if each in (field.annotation, *get_args(field.annotation))), str)
         kind = {"type": plain}

@@ -164,7 +164,7 @@ def _denoise(run: Run, memory: MemoryPlan, hooks: pluggy.HookRelay, generator: t
     ):
         stock = UnetDenoiser(unet, run.conditioning, plan, seams)
         run.engine = seams.engine
-        denoiser = FrugalDenoiser(stock, seams.engine, memory, run.model.device)
+        denoiser = FrugalDenoiser(stock, seams.engine, memory, run.model.device, compiled=config.compile)
         return denoise(denoiser, noise_BFCYX, plan.sigmas_S1, plan.guidance_SF, hooks=hooks, run=run)
 
 

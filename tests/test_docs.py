@@ -32,9 +32,11 @@ def documents() -> list[Path]:
 
 
 @pytest.fixture
-def elsewhere(tmp_path, picture, monkeypatch):
-    """An empty folder with a photo in it, as a reader of the README has."""
+def elsewhere(tmp_path, picture, monkeypatch, tiny_folder):
+    """A folder with a photo and a model in it, as a reader of the README has."""
     picture.save(tmp_path / "photo.jpg")
+    (tmp_path / "path" / "to").mkdir(parents=True)
+    (tmp_path / "path" / "to" / "svd-xt").symlink_to(tiny_folder)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -14,6 +14,8 @@ from torch.nn import functional
 
 from .wrapped import is_plain
 
+THERE = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+
 
 def run_linear(layer: Any, states_XC: Tensor, bias_O: Tensor | None = None) -> Tensor:
     """Return what a layer gives for the last dimension of some states; a plain layer's bias may be another one."""
@@ -28,11 +30,6 @@ def run_linear(layer: Any, states_XC: Tensor, bias_O: Tensor | None = None) -> T
 
 
 def has_onednn(states: Tensor) -> bool:
-    """Whether oneDNN takes products with these states."""
-    return (
-        states.device.type == "cpu"
-        and states.dtype == torch.float32
-        and torch.backends.mkldnn.is_available()
-        and torch.backends.mkldnn.enabled
-        and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-    )
+    """Whether oneDNN takes products with these states; the compiler chooses for itself."""
+    fits = THERE and states.device.type == "cpu" and states.dtype == torch.float32
+    return fits and not torch.compiler.is_compiling() and bool(torch.backends.mkldnn.enabled)

@@ -42,7 +42,7 @@ class ResBlock:
         )
         whole, parts = Whole(frames), []
         for chunk in split.over_frames(frames, each):
-            made_FCYX = spatial_resnet(self.spatial, source.read(chunk), rows_of(time_RC, chunk))
+            made_FCYX = split.ready(spatial_resnet)(self.spatial, source.read(chunk), rows_of(time_RC, chunk))
             counted_FCYX = split.counted_of(made_FCYX, chunk.start)
             if len(counted_FCYX):
                 parts.append(moments_of_frames(counted_FCYX.flatten(2), groups))
@@ -59,12 +59,8 @@ class ResBlock:
         groups = block.norm2.num_groups
         each = temporal_bytes(states_FCP.shape[1], states_FCP.element_size())
 
-        def first(part_FCP: Tensor) -> Tensor:
-            active_FCP = functional.silu(normalise(part_FCP, moments, block.norm1), inplace=True)
-            return temporal_conv(block.conv1, active_FCP.transpose(0, 1), time_RC)
-
         def measure(_: int, part_FCP: Tensor) -> Moments:
-            hidden_CFP = first(part_FCP)
+            hidden_CFP = split.ready(first_half)(block, part_FCP, moments, time_RC)
             if split.keep:
                 kept.append(hidden_CFP)
             return moments_of(split.counted_of(hidden_CFP, dim=1).reshape(groups, -1))
@@ -72,12 +68,23 @@ class ResBlock:
         between = split.merge(split.over_pixels(measure, states_FCP, 2, each))
 
         def add_residual(number: int, part_FCP: Tensor) -> None:
-            hidden_CFP = kept[number] if split.keep else first(part_FCP)
-            active_1CFP = functional.silu(normalise(hidden_CFP[None], between, block.norm2), inplace=True)
-            residual_CFP = temporal_conv(block.conv2, active_1CFP[0])
+            hidden_CFP = kept[number] if split.keep else split.ready(first_half)(block, part_FCP, moments, time_RC)
+            residual_CFP = split.ready(second_half)(block, hidden_CFP, between)
             part_FCP.add_(residual_CFP.transpose(0, 1), alpha=self.share)
 
         split.over_pixels(add_residual, states_FCP, 2, each)
+
+
+def first_half(block: Any, states_FCP: Tensor, moments: Moments, time_RC: Tensor | None) -> Tensor:
+    """Return what diffusers' ``TemporalResnetBlock`` has between its convolutions; ``moments`` are of its norm1."""
+    active_FCP = functional.silu(normalise(states_FCP, moments, block.norm1), inplace=True)
+    return temporal_conv(block.conv1, active_FCP.transpose(0, 1), time_RC)
+
+
+def second_half(block: Any, hidden_CFP: Tensor, moments: Moments) -> Tensor:
+    """Return what it makes of that; ``moments`` are of its norm2."""
+    active_1CFP = functional.silu(normalise(hidden_CFP[None], moments, block.norm2), inplace=True)
+    return temporal_conv(block.conv2, active_1CFP[0])
 
 
 def spatial_resnet(block: Any, states_FCYX: Tensor, time_RC: Tensor | None) -> Tensor:

@@ -17,6 +17,7 @@ from typing import Self, TypeVar
 import torch
 from torch import Tensor
 
+from .compiled import Piece, compiled
 from .moments import Moments, merge_moments
 
 Result = TypeVar("Result")
@@ -33,6 +34,7 @@ class Split:
             as much memory as its input, or worked out twice.
         counted: the first frame over which temporal norms take their statistics and the one after the last, the others
             being there as neighbours only; None = all.
+        compiled: whether pieces of the computation are compiled.
 
     Raises:
         ValueError: the workspace is not positive.
@@ -42,6 +44,7 @@ class Split:
     workspace: int | None = None
     keep: bool = True
     counted: tuple[int, int] | None = None
+    compiled: bool = False
 
     def __post_init__(self) -> None:
         """See that there is some room."""
@@ -74,6 +77,10 @@ class Split:
             return states
         first, last = (min(max(frame - start, 0), states.shape[dim]) for frame in self.counted)
         return states.narrow(dim, first, last - first)
+
+    def ready(self, piece: Piece) -> Piece:
+        """Return a piece of the computation as it is to be run: as it is, or compiled."""
+        return compiled(piece) if self.compiled else piece
 
     def merge(self, parts: list[Moments]) -> Moments:
         """Return the moments of everything from those of its parts."""

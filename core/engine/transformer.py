@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 # Attends over frames: queries, keys and values as (P, N, F, D).
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
+# Returns a piece of the computation as it is to be run.
+Ready = Callable[[Any], Any]
 
 
 class Strategies(Protocol):
@@ -60,7 +62,7 @@ class Transformer:
         ):
             bias_C = token_bias(spatial, token_1K)
             for chunk in split.over_frames(len(tokens_FPC), each):
-                spatial_block(spatial, tokens_FPC[chunk], bias_C)
+                split.ready(spatial_block)(spatial, tokens_FPC[chunk], bias_C)
             self._temporal(temporal, tokens_FPC, token_1K, strategies, split)
         for chunk in split.over_frames(len(tokens_FPC), each):
             made_FPC = run_linear(self.module.proj_out, tokens_FPC[chunk])
@@ -78,14 +80,14 @@ class Transformer:
         bias_C, windows = token_bias(block, token_1K), strategies.local_windows(len(tokens_FPC))
 
         def whole(_: int, part_FPC: Tensor) -> None:
-            part_FPC.lerp_(temporal_block(block, part_FPC, code_FC, bias_C, strategies.attend), self.share)
+            part_FPC.lerp_(temporal_block(block, part_FPC, code_FC, bias_C, strategies.attend, split.ready), self.share)
 
         def by_window(_: int, part_FPC: Tensor) -> None:
             assert windows is not None
             fused_FPC = torch.zeros_like(part_FPC)
             for start, weights_F in zip(windows.starts, windows.weights_WF.to(part_FPC), strict=True):
                 inside = slice(start, start + windows.size)
-                made_FPC = temporal_block(block, part_FPC[inside], code_FC, bias_C, strategies.attend)
+                made_FPC = temporal_block(block, part_FPC[inside], code_FC, bias_C, strategies.attend, split.ready)
                 fused_FPC[inside] += weights_F[inside, None, None] * made_FPC
             part_FPC.lerp_(fused_FPC, self.share)
 
@@ -97,6 +99,11 @@ class Transformer:
         code_FC = strategies.code(frames, self.module.in_channels, tokens_FPC.device)
         placed_FC: Tensor = self.module.time_pos_embed(code_FC.to(tokens_FPC.dtype))
         return placed_FC
+
+
+def as_it_is(piece: Any) -> Any:
+    """Return a piece as it is."""
+    return piece
 
 
 def token_bias(block: Any, token_1K: Tensor) -> Tensor:
@@ -115,11 +122,14 @@ def spatial_block(block: Any, tokens_FPC: Tensor, bias_C: Tensor) -> None:
     tokens_FPC += feed_forward(block.ff, block.norm3, tokens_FPC)
 
 
-def temporal_block(block: Any, tokens_FPC: Tensor, code_FC: Tensor, bias_C: Tensor, attend: Attend) -> Tensor:
+def temporal_block(
+    block: Any, tokens_FPC: Tensor, code_FC: Tensor, bias_C: Tensor, attend: Attend, ready: Ready = as_it_is
+) -> Tensor:
     """Return what diffusers' ``TemporalBasicTransformerBlock`` gives for some pixels of all frames."""
-    states_FPC = _plus(tokens_FPC + code_FC[:, None], block.ff_in, block.norm_in, block.is_res)
-    states_FPC += _attend_over_frames(block, states_FPC, bias_C, attend)
-    return _plus(states_FPC, block.ff, block.norm3, block.is_res)
+    states_FPC = ready(_plus)(tokens_FPC + code_FC[:, None], block.ff_in, block.norm_in, block.is_res)
+    states_FPC += _attend_over_frames(block, states_FPC, bias_C, attend, ready)
+    made_FPC: Tensor = ready(_plus)(states_FPC, block.ff, block.norm3, block.is_res)
+    return made_FPC
 
 
 def _plus(states_FPC: Tensor, layers: Any, norm: nn.Module, residual: bool) -> Tensor:
@@ -130,21 +140,23 @@ def _plus(states_FPC: Tensor, layers: Any, norm: nn.Module, residual: bool) -> T
 
 # Each of these is a function of its own so that its tensors are gone before the next one needs room.
 def _attend_within_frames(block: Any, tokens_FPC: Tensor, bias_C: Tensor) -> Tensor:
-    q_FNPD, k_FNPD, v_FNPD = (each.transpose(1, 2) for each in _heads(block.attn1, block.norm1(tokens_FPC)))
+    q_FNPD, k_FNPD, v_FNPD = (each.transpose(1, 2) for each in _heads(block, tokens_FPC))
     seen_FNPD = functional.scaled_dot_product_attention(q_FNPD, k_FNPD, v_FNPD)
     return _project_out(block.attn1, seen_FNPD.transpose(1, 2).flatten(2), bias_C)
 
 
-def _attend_over_frames(block: Any, states_FPC: Tensor, bias_C: Tensor, attend: Attend) -> Tensor:
-    q_PNFD, k_PNFD, v_PNFD = (each.permute(1, 2, 0, 3) for each in _heads(block.attn1, block.norm1(states_FPC)))
+def _attend_over_frames(block: Any, states_FPC: Tensor, bias_C: Tensor, attend: Attend, ready: Ready) -> Tensor:
+    q_PNFD, k_PNFD, v_PNFD = (each.permute(1, 2, 0, 3) for each in ready(_heads)(block, states_FPC))
     seen_PNFD = attend(q_PNFD, k_PNFD, v_PNFD)
-    return _project_out(block.attn1, seen_PNFD.permute(2, 0, 1, 3).flatten(2), bias_C)
+    made_FPC: Tensor = ready(_project_out)(block.attn1, seen_PNFD.permute(2, 0, 1, 3).flatten(2), bias_C)
+    return made_FPC
 
 
-def _heads(attention: Any, states_XYC: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return queries, keys and values, (…, N, D)."""
+def _heads(block: Any, states_XYC: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return queries, keys and values of self-attention, (…, N, D)."""
+    attention, normed_XYC = block.attn1, block.norm1(states_XYC)
     q, k, v = (
-        run_linear(project, states_XYC).unflatten(-1, (attention.heads, -1))
+        run_linear(project, normed_XYC).unflatten(-1, (attention.heads, -1))
         for project in (attention.to_q, attention.to_k, attention.to_v)
     )
     return q, k, v

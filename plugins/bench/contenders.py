@@ -47,9 +47,11 @@ def _compiled(unet: Any, inputs: tuple[Tensor, ...]) -> Iterator[Call]:
 
 
 @contextmanager
-def _engine(unet: Any, inputs: tuple[Tensor, ...], narrow: int = 1, on_host: bool = False) -> Iterator[Call]:
+def _engine(
+    unet: Any, inputs: tuple[Tensor, ...], narrow: int = 1, on_host: bool = False, compiled: bool = False
+) -> Iterator[Call]:
     device = inputs[0].device
-    split = Split(workspace_for(device) // narrow, keep=not on_host)
+    split = Split(workspace_for(device) // narrow, keep=not on_host, compiled=compiled)
     ways: dict[str, Any] = {"make_skips": lambda: HostSkips(device)} if on_host else {}
     with installed(unet, split=split, **ways):
         yield lambda: unet(*inputs, return_dict=False)[0]
@@ -64,6 +66,12 @@ def _small_chunks(unet: Any, inputs: tuple[Tensor, ...]) -> Iterator[Call]:
 @contextmanager
 def _host_skips(unet: Any, inputs: tuple[Tensor, ...]) -> Iterator[Call]:
     with _engine(unet, inputs, on_host=True) as call:
+        yield call
+
+
+@contextmanager
+def _engine_compiled(unet: Any, inputs: tuple[Tensor, ...]) -> Iterator[Call]:
+    with _engine(unet, inputs, compiled=True) as call:
         yield call
 
 
@@ -84,6 +92,7 @@ UNET: dict[str, Any] = {
     "longtake, small chunks": _small_chunks,
     "longtake, skips in the host's memory": _host_skips,
     "longtake, deep features reused": _reused,
+    "longtake, compiled": _engine_compiled,
 }
 
 

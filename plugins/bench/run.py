@@ -16,7 +16,7 @@ from .contenders import DECODE, LENGTH, PIPELINE, UNET
 from .models import SIZES, Size, random_pipeline, random_unet, random_vae
 from .pairs import Result, compare
 
-SLOW = ("diffusers, compiled",)  # takes minutes before its first call; only where it is asked for
+SLOW = ("diffusers, compiled", "longtake, compiled")  # takes minutes before its first call; only where it is asked for
 CONTENDERS: dict[str, dict[str, Any]] = {"unet": UNET, "length": LENGTH, "decode": DECODE, "pipeline": PIPELINE}
 MAKE: dict[str, Any] = {"unet": random_unet, "length": random_unet, "decode": random_vae, "pipeline": random_pipeline}
 
