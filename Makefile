@@ -5,7 +5,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 DEMO := generate example --frames 56 --motion-bucket 12 --seed 1 --enlarge 8
 
-.PHONY: demo test lint docs bench wheel-demo large clean
+.PHONY: demo test lint docs bench bench-gpu wheel-demo large clean
 
 demo: .venv/demo
 	$(BIN)/longtake $(DEMO) --overwrite -o longtake-demo.mp4
@@ -33,6 +33,14 @@ docs: .venv/dev
 bench: .venv/dev
 	$(BIN)/longtake bench -o docs/benchmarks/cpu.json --part unet --part decode --part pipeline
 	$(BIN)/longtake bench -o docs/benchmarks/cpu.json --size slim --part length --rounds 3 $(foreach frames,14 28 56 112 250 500 1000,--frames $(frames))
+
+# The same on a GPU with full-size SVD-XT, in about nine minutes, within 24 GiB.
+BENCH_GPU := $(BIN)/longtake bench -o docs/benchmarks/gpu.json --device cuda --dtype bfloat16 --size full --cap 24
+bench-gpu: .venv/dev
+	$(BENCH_GPU) --compile --part unet --part decode --frames 25 --frames 80 --rounds 2
+	$(BENCH_GPU) --part unet --frames 200 --frames 1000 --rounds 1
+	$(BENCH_GPU) --part pipeline --frames 25 --steps 25 --rounds 1
+	$(BENCH_GPU) --part limit
 
 # The wheel, in an environment of its own, away from this folder.
 wheel-demo: .venv/dev

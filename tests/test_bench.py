@@ -10,12 +10,15 @@ from functools import partial
 import pytest
 import torch
 from click.testing import CliRunner
+from hypothesis import given as drawn
+from hypothesis import strategies as st
 from PIL import Image
 
 from longtake.core.errors import LongtakeError
 from longtake.plugins.bench.commands import bench
 from longtake.plugins.bench.contenders import UNET
 from longtake.plugins.bench.figures import draw_lengths
+from longtake.plugins.bench.limit import find_limits, longest
 from longtake.plugins.bench.models import SIZES, random_pipeline
 from longtake.plugins.bench.page import read_results, table
 from longtake.plugins.bench.pairs import compare
@@ -58,7 +61,13 @@ def test_contenders_take_turns_and_ratios_are_those_of_a_round():
 def test_all_contenders_give_the_same_numbers():
     torch.manual_seed(0)
     pipeline = random_pipeline(TINY, CPU, torch.float32)
-    models = {"unet": pipeline.unet, "length": pipeline.unet, "decode": pipeline.vae, "pipeline": pipeline}
+    models = {
+        "unet": pipeline.unet,
+        "length": pipeline.unet,
+        "limit": pipeline.unet,
+        "decode": pipeline.vae,
+        "pipeline": pipeline,
+    }
     assert set(models) == set(CONTENDERS)
     for part, model in models.items():
         asked, made = given(part, TINY, 5, 2, CPU, torch.float32), {}
@@ -104,6 +113,44 @@ def test_the_command_writes_what_the_page_shows(tmp_path):
     path.write_text("{}")
     with pytest.raises(LongtakeError, match="holds no results of a bench"):
         read_results(path)
+
+
+@drawn(most=st.integers(1, 5000))
+def test_the_most_frames_that_fit_are_found(most):
+    tried = []
+
+    def fits(frames):
+        tried.append(frames)
+        return frames <= most
+
+    found = longest(fits)
+    assert found <= most
+    assert found >= min(most, 4096) * 0.95 - 1 or most < 14
+    assert len(tried) == len(set(tried)) <= 20
+
+
+def test_the_limit_of_a_contender_is_where_its_memory_ends():
+    @contextmanager
+    def takes(each, frames):
+        def call():
+            if each * frames > 1000:
+                raise torch.OutOfMemoryError("no more")
+
+        yield call
+
+    found = find_limits({"large": partial(takes, 20), "small": partial(takes, 1), "none": partial(takes, 500)}, CPU)
+    assert [
+        (result.contender, 0.95 * most <= result.frames <= most)
+        for result, most in zip(found, (50, 1000, 0), strict=True)
+    ] == [("large", True), ("small", True), ("none", True)]
+
+
+def test_what_is_for_a_gpu_is_refused_elsewhere(tmp_path):
+    for asked in (["--part", "limit"], ["--cap", "24"]):
+        done = CliRunner().invoke(bench, ["-o", str(tmp_path / "bench.json"), "--device", "cpu", *asked])
+        assert isinstance(done.exception, LongtakeError)
+        assert "are for a GPU of NVIDIA or AMD, not for cpu" in str(done.exception)
+    assert not list(tmp_path.iterdir())
 
 
 def test_memory_that_a_call_takes_is_seen():

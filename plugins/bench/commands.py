@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
+from ...core.errors import LongtakeError
 from ...core.hookspecs import hookimpl
 from .models import SIZES
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from .pairs import Result
 
 PARTS = ("unet", "decode", "pipeline", "length")
+LIMIT = "limit"  # takes what memory there is; only where it is asked for, and on a GPU
 
 
 @click.command()
@@ -23,13 +25,21 @@ PARTS = ("unet", "decode", "pipeline", "length")
 @click.option("--size", type=click.Choice(list(SIZES)), default="third", show_default=True, help="Of the model.")
 @click.option("--frames", type=click.IntRange(min=1), multiple=True, default=(14, 28, 56), show_default=True)
 @click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True, help="Calls of each that count.")
-@click.option("--part", "parts", type=click.Choice(PARTS), multiple=True, default=PARTS, show_default=True)
+@click.option("--part", "parts", type=click.Choice([*PARTS, LIMIT]), multiple=True, default=PARTS, show_default=True)
 @click.option("--steps", type=click.IntRange(min=1), default=2, show_default=True, help="Of the pipeline.")
 @click.option("--compile", "compiled", is_flag=True, help="Also both compiled by torch.compile.")
 @click.option("--device", help="cpu, or cuda; by default the best there is.")
 @click.option("--dtype", type=click.Choice(["float32", "float16", "bfloat16"]), help="Precision of the weights.")
+@click.option("--cap", type=click.FloatRange(min=0, min_open=True), help="GiB of a GPU's memory that may be used.")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads.")
-def bench(output: Path, parts: tuple[str, ...], frames: tuple[int, ...], threads: int | None, **asked: Any) -> None:
+def bench(
+    output: Path,
+    parts: tuple[str, ...],
+    frames: tuple[int, ...],
+    threads: int | None,
+    cap: float | None,
+    **asked: Any,
+) -> None:
     """Compare longtake's engine with diffusers on models of random weights, in pairs, and print the ratios.
 
     What an earlier run wrote to the same file stays in it, but for what is measured again.
@@ -46,6 +56,10 @@ def bench(output: Path, parts: tuple[str, ...], frames: tuple[int, ...], threads
         torch.set_num_threads(threads)
     device = choose_device(asked.pop("device"))
     dtype = choose_dtype(asked.pop("dtype"), device)
+    if (cap or LIMIT in parts) and device.type != "cuda":
+        raise LongtakeError(f"--cap and --part {LIMIT} are for a GPU of NVIDIA or AMD, not for {device}")
+    if cap:
+        torch.cuda.set_per_process_memory_fraction(cap * 2**30 / torch.cuda.mem_get_info(device)[1], device)
     earlier_results(output, device)  # says now, not after the work, that it does not go there
     results: list[Result] = []
     for part in parts:

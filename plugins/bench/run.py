@@ -13,12 +13,25 @@ from PIL import Image
 
 from ..proving.machine import commit
 from .contenders import DECODE, LENGTH, PIPELINE, UNET
+from .limit import find_limits
 from .models import SIZES, Size, random_pipeline, random_unet, random_vae
 from .pairs import Result, compare
 
 SLOW = ("diffusers, compiled", "longtake, compiled")  # takes minutes before its first call; only where it is asked for
-CONTENDERS: dict[str, dict[str, Any]] = {"unet": UNET, "length": LENGTH, "decode": DECODE, "pipeline": PIPELINE}
-MAKE: dict[str, Any] = {"unet": random_unet, "length": random_unet, "decode": random_vae, "pipeline": random_pipeline}
+CONTENDERS: dict[str, dict[str, Any]] = {
+    "unet": UNET,
+    "length": LENGTH,
+    "limit": UNET,
+    "decode": DECODE,
+    "pipeline": PIPELINE,
+}
+MAKE: dict[str, Any] = {
+    "unet": random_unet,
+    "length": random_unet,
+    "limit": random_unet,
+    "decode": random_vae,
+    "pipeline": random_pipeline,
+}
 
 
 def compare_part(
@@ -35,9 +48,9 @@ def compare_part(
     """Yield the results of one part.
 
     Args:
-        part: "unet" and "length" are one call of the UNet, "decode" the decoding of all frames, "pipeline" a whole
-            generation with guidance.
-        lengths: frames.
+        part: "unet" and "length" are one call of the UNet, "limit" how many frames of one fit, "decode" the decoding of
+            all frames, "pipeline" a whole generation with guidance.
+        lengths: frames; of no use to "limit".
         size: of the model, see :data:`SIZES`.
         rounds: calls of each contender that count.
         steps: of the pipeline.
@@ -49,15 +62,23 @@ def compare_part(
     made_by = commit()
     torch.manual_seed(0)
     model = MAKE[part](SIZES[size], device, dtype)
-    for frames in lengths:
-        asked = given(part, SIZES[size], frames, steps, device, dtype)
-        chosen = {
-            contender: partial(setup, model, asked)
-            for contender, setup in CONTENDERS[part].items()
-            if compiled or contender not in SLOW
-        }
-        for result in compare(part, frames, chosen, rounds, device):
-            yield replace(result, size=size, dtype=str(dtype).removeprefix("torch."), commit=made_by)
+    ways = {name: setup for name, setup in CONTENDERS[part].items() if compiled or name not in SLOW}
+
+    def set_up(setup: Any, frames: int) -> Any:
+        return setup(model, given(part, SIZES[size], frames, steps, device, dtype))
+
+    def results() -> Iterator[Result]:
+        if part == "limit":
+            yield from find_limits({name: partial(set_up, setup) for name, setup in ways.items()}, device)
+            return
+        for frames in lengths:
+            asked = given(part, SIZES[size], frames, steps, device, dtype)
+            yield from compare(
+                part, frames, {name: partial(setup, model, asked) for name, setup in ways.items()}, rounds, device
+            )
+
+    for result in results():
+        yield replace(result, size=size, dtype=str(dtype).removeprefix("torch."), commit=made_by)
 
 
 def given(part: str, size: Size, frames: int, steps: int, device: torch.device, dtype: torch.dtype) -> Any:

@@ -54,7 +54,7 @@ def draw_curves(rows: Sequence[Row], path: Path, methods: Sequence[str] = CURVES
     _save(figure, path)
 
 
-def draw_shares(rows: Sequence[Row], path: Path, columns: Sequence[str] = ("valid", "valid, own speed")) -> None:
+def draw_shares(rows: Sequence[Row], path: Path, columns: Sequence[str] = ("valid",)) -> None:
     """Draw the share of valid videos of every method with its interval, a panel for each length.
 
     Args:

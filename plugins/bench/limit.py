@@ -1,0 +1,55 @@
+"""How many frames fit: searched for by trying, with the memory of the device capped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+
+import torch
+
+from .contenders import Call
+from .pairs import Result
+
+FIRST, MOST = 14, 4096  # frames that are tried
+
+
+@torch.no_grad()
+def longest(fits: Callable[[int], bool], first: int = FIRST, most: int = MOST) -> int:
+    """Return the most frames that fit, to within a twentieth; 0 where ``first`` do not.
+
+    Args:
+        fits: tries a number of frames.
+        first: that are tried.
+        most: beyond which nothing is tried.
+
+    """
+    if not fits(first):
+        return 0
+    low, high = first, 2 * first
+    while high <= most and fits(high):
+        low, high = high, 2 * high
+    high = min(high, most + 1)
+    while high - low > max(1, low // 20):
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low
+
+
+def find_limits(
+    contenders: Mapping[str, Callable[[int], AbstractContextManager[Call]]], device: torch.device
+) -> Iterator[Result]:
+    """Yield for each contender how many frames it can do; each is set up for a number of frames."""
+
+    def fits(setup: Callable[[int], AbstractContextManager[Call]], frames: int) -> bool:
+        try:
+            with setup(frames) as call:
+                call()
+        except torch.OutOfMemoryError:
+            return False
+        finally:
+            if device.type == "cuda":
+                torch.cuda.empty_cache()
+        return True
+
+    for name, setup in contenders.items():
+        yield Result("limit", longest(lambda frames, setup=setup: fits(setup, frames)), name, [], [])  # type: ignore[misc]
