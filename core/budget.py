@@ -35,7 +35,7 @@ def work_of(config: Config, facts: ModelFacts) -> Work:
     assert config.frames and config.width and config.height and config.dtype, "the config is not resolved"
     rows, columns = config.height // facts.vae_factor, config.width // facts.vae_factor
     number, reused = getattr(torch, config.dtype).itemsize, 2 if (config.reuse or 1) > 1 else 0
-    return Work(facts.unet, config.frames, rows, columns, number, reused)
+    return Work(facts.unet, config.frames, rows, columns, number, reused, 1 if config.weights else number)
 
 
 def fit_memory(config: Config, facts: ModelFacts, *, weights_loaded: bool = False) -> MemoryPlan:

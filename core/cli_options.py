@@ -18,7 +18,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 PANELS = {
     "Video": ("frames", "fps", "output_fps", "width", "height", "fit", "enlarge"),
     "Generation": ("speed", "steps", "reuse", "seed", "motion_bucket", "noise_aug", "preview"),
-    "Model": ("model", "variant", "dtype", "device", "memory", "compile", "decode_chunk", "decode_overlap"),
+    "Model": ("model", "variant", "dtype", "weights", "device", "memory", "compile", "decode_chunk", "decode_overlap"),
     "Strategies": STRATEGY_KINDS,
 }
 

@@ -102,6 +102,7 @@ def generate(
                 dtype=config.dtype,
                 device=config.device,
                 variant=config.variant,
+                weights=config.weights,
                 comes_and_goes=True,  # what is not at work leaves its room to what is
             )
         )
@@ -127,7 +128,11 @@ def _asked(
     if isinstance(model, str):
         options = {**options, "model": model}
     elif model is not None:
-        loaded = {"device": str(model.device), "dtype": str(model.dtype).removeprefix("torch.")}
+        loaded = {
+            "device": str(model.device),
+            "dtype": str(model.dtype).removeprefix("torch."),
+            "weights": model.weights,
+        }
         for name, value in loaded.items():
             if options.get(name, value) != value:
                 raise ConfigError(f"{name}={options[name]!r} was asked for, but the model given is in {value!r}")

@@ -18,6 +18,8 @@ from .facts import HUB_HINT, ModelFacts, facts_from, first_line, folder_of, read
 if TYPE_CHECKING:
     from diffusers import StableVideoDiffusionPipeline
 
+STORED = {"float8": "float8_e4m3fn"}
+
 
 @dataclass(frozen=True, slots=True)
 class Model:
@@ -53,6 +55,12 @@ class Model:
     def device(self) -> torch.device:
         """Where it works, which is not where its weights are while they are offloaded."""
         return self.comes_and_goes or torch.device(self.pipeline._execution_device)
+
+    @property
+    def weights(self) -> str | None:
+        """How the UNet's weights are held, where that is not how they are computed with: "float8", or None."""
+        held = self.pipeline.unet.conv_in.weight.dtype
+        return next((name for name, dtype in STORED.items() if held == getattr(torch, dtype)), None)
 
     @contextmanager
     def at_hand(self, part: str) -> Iterator[Any]:
@@ -108,6 +116,7 @@ def load_model(
     dtype: torch.dtype | str | None = None,
     device: torch.device | str | None = None,
     variant: str | None = None,
+    weights: str | None = None,
     comes_and_goes: bool = False,
 ) -> Model:
     """Load the weights of SVD; only safetensors, never pickles.
@@ -117,6 +126,7 @@ def load_model(
         dtype: precision of the weights; by default float32 on a CPU, else float16.
         device: where to; by default the best there is.
         variant: of the weight files, such as ``"fp16"``; by default whichever fits the precision and exists.
+        weights: "float8" holds those of the UNet in 8 bits; they are computed with in ``dtype``.
         comes_and_goes: whether its parts are on the device only while they work.
 
     Raises:
@@ -135,6 +145,8 @@ def load_model(
             failures.append(first_line(error))
         else:
             _check_sizes(pipeline, name)
+            if weights:
+                pipeline.unet.enable_layerwise_casting(getattr(torch, STORED[weights]), dtype)
             return Model(pipeline, facts, device) if comes_and_goes else Model(pipeline.to(device), facts)
     what = f" (variant {variant})" if variant else ""
     hint = "" if folder else HUB_HINT

@@ -47,6 +47,12 @@ def test_less_memory_takes_more_frugal_ways():
     assert ways[0].peak > ways[1].peak > ways[2].peak or ways[0].peak == ways[1].peak
 
 
+def test_weights_in_8_bits_take_a_byte_each():
+    whole, half = (fit_memory(config(weights=weights), SVD_XT) for weights in (None, "float8"))
+    assert half.work.weights == SVD_XT.unet.parameters
+    assert whole.peak - half.peak == whole.work.weights - half.work.weights > 0
+
+
 def test_features_that_are_kept_take_memory_too():
     kept = fit_memory(config(reuse=3), SVD_XT).held - fit_memory(config(), SVD_XT).held
     assert kept == 2 * 100 * 320 * 72 * 128 * 2

@@ -11,9 +11,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from longtake import Model, ModelFacts, generate, load_model, read_facts
+from longtake import Model, ModelFacts, generate, installed, load_model, read_facts
 from longtake.core.engine.memory import UnetShape
-from longtake.core.errors import ModelError
+from longtake.core.errors import ConfigError, ModelError
 
 
 @pytest.fixture
@@ -111,6 +111,30 @@ def test_a_model_loaded_for_one_generation_has_each_part_at_hand_in_turn(tiny_fo
     generate(picture, model=str(tiny_folder), device="cpu", frames=3, steps=1, width=32, height=24)
     parts = ("image_encoder", "vae", "unet", "vae")
     assert held == [each for part in parts for each in (part, f"no {part}")]
+
+
+def test_weights_held_in_8_bits_are_computed_with_in_full(tiny_folder, tiny_model, picture):
+    asked = {"frames": 6, "steps": 2, "seed": 1, "width": 32, "height": 24}
+    model = load_model(str(tiny_folder), device="cpu", weights="float8")
+    assert (model.weights, model.dtype, tiny_model.weights) == ("float8", torch.float32, None)
+    held = {name: weights.dtype for name, weights in model.pipeline.unet.named_parameters()}
+    assert held["conv_in.weight"] == torch.float8_e4m3fn
+    assert held["conv_norm_out.weight"] == torch.float32
+    exact, mine = (generate(picture, model=each, **asked) for each in (tiny_model, model))
+    by_name = generate(picture, model=str(tiny_folder), weights="float8", device="cpu", **asked)
+    assert torch.equal(mine.latents, by_name.latents)
+    assert mine.config.weights == "float8"
+    error = (mine.latents - exact.latents).square().mean().sqrt() / exact.latents.square().mean().sqrt()
+    assert 1e-5 < error < 0.2
+    # As diffusers computes with such weights itself, to rounding.
+    unet = model.pipeline.unet
+    inputs = torch.randn(1, 4, 8, 6, 8), torch.tensor(0.3), torch.randn(1, 1, 16), torch.ones(1, 3)
+    with torch.no_grad():
+        theirs = unet(*inputs)[0]
+        with installed(unet):
+            torch.testing.assert_close(unet(*inputs, return_dict=False)[0], theirs, atol=1e-4, rtol=0)
+    with pytest.raises(ConfigError, match="weights='float8' was asked for, but the model given is in None"):
+        generate(picture, model=tiny_model, weights="float8", **asked)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])

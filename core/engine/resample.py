@@ -33,12 +33,12 @@ class Upsampler:
 
     def __init__(self, module: Any) -> None:
         self.module = module
-        self.kernel_IOKK = merged_kernel(module.conv.weight.detach())
+        self.kernel_IOKK = merged_kernel(module.conv.weight.detach()) if is_plain(module.conv) else None
 
     def __call__(self, states_FCYX: Tensor, size: tuple[int, int]) -> Tensor:
         """Return the states at another size; the merged kernel serves where that is exactly twice theirs."""
         conv: nn.Conv2d = self.module.conv
-        if not is_plain(conv):
+        if self.kernel_IOKK is None or not is_plain(conv):
             made_FCYX: Tensor = self.module(states_FCYX, size)
             return made_FCYX
         # Moved, because the weights may be put away while the states are read by the next level.

@@ -38,7 +38,7 @@ class ResBlock:
         groups = self.temporal.norm1.num_groups
         frames, channels = source.shape[:2]
         each = source.pixels * resnet_bytes(
-            channels, self.spatial.out_channels, self.spatial.conv1.weight.element_size()
+            channels, self.spatial.out_channels, self.spatial.norm1.weight.element_size()
         )
         whole, parts = Whole(frames), []
         for chunk in split.over_frames(frames, each):

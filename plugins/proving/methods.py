@@ -136,6 +136,7 @@ SPEEDS = (
     Method("ays, 10 steps", GUIDED | {"sigmas": "ays", "steps": 10}),
     Method("guided in the first half", GUIDED | {"guidance": AT_FIRST}),
     *(Method(f"deep features every {steps} steps", GUIDED | {"reuse": steps}) for steps in (2, 3, 5)),
+    Method("weights in 8 bits", GUIDED | {"weights": "float8"}),
     Method("speed fast", CHOSEN | {"speed": "fast", "steps": 10}),
     Method("speed draft", CHOSEN | {"speed": "draft", "steps": 10}),
 )

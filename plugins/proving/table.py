@@ -110,7 +110,8 @@ def work_out(cell: Cell) -> Row:
     from ...core.manager import load_plugins
     from ...core.model import load_model
 
-    model, plugins = load_model(cell.model, device="cpu"), load_plugins(third_party=False)
+    model = load_model(cell.model, device="cpu", weights=cell.method.options.get("weights"))
+    plugins = load_plugins(third_party=False)
     cases = []
     for seed in range(cell.seeds):
         for kind in KINDS:
