@@ -53,8 +53,6 @@ def test_contenders_take_turns_and_ratios_are_those_of_a_round():
     text = table([base, fast, large], "unet")
     assert text.splitlines()[0] == "| | 5 frames |"
     assert "| large | out of memory |" in text
-    with pytest.raises(AssertionError, match="diffusers first"):
-        compare("unet", 5, {"other": contenders["large"]}, 1, CPU)
 
 
 @torch.no_grad()
@@ -68,7 +66,7 @@ def test_all_contenders_give_the_same_numbers():
         "decode": pipeline.vae,
         "pipeline": pipeline,
     }
-    assert set(models) == set(CONTENDERS)
+    assert set(models) == set(CONTENDERS) - {"speed"}  # whose contenders are not meant to be equal
     for part, model in models.items():
         asked, made = given(part, TINY, 5, 2, CPU, torch.float32), {}
         for name, setup in CONTENDERS[part].items():
@@ -92,7 +90,7 @@ def test_the_command_writes_what_the_page_shows(tmp_path):
     assert re.search(r"unet +3 frames  longtake ", done.output)
     results, about = read_results(path)
     assert set(about) == {"machine", "libraries"}
-    assert {result.what for result in results} == {"unet", "decode", "pipeline", "length"}
+    assert {result.what for result in results} == {"unet", "decode", "pipeline", "length", "speed"}
     assert all(len(result.seconds) == len(result.ratios) == 1 for result in results)
     assert {(result.size, result.dtype, result.frames) for result in results} == {("tiny", "float32", 3)}
     assert "| longtake | " in table(results, "decode")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -134,28 +135,36 @@ def _stock_pipeline_chunked(pipeline: Any, asked: dict[str, Any]) -> Iterator[Ca
 
 
 @contextmanager
-def _generate(pipeline: Any, asked: dict[str, Any]) -> Iterator[Call]:
-    model, plugins = Model.of(pipeline), load_plugins(third_party=False)
-    size = {"width": asked["image"].width, "height": asked["image"].height}
-    options = {
-        "positional": "none",
-        "motion": "constant",
-        "seed": 0,
-        "frames": asked["frames"],
-        "steps": asked["steps"],
-    }
+def _generate(pipeline: Any, asked: dict[str, Any], **more: Any) -> Iterator[Call]:
+    model, plugins, image = Model.of(pipeline), load_plugins(third_party=False), asked["image"]
+    options = {"width": image.width, "height": image.height, "frames": asked["frames"], "seed": 0}
+    options |= {"positional": "none", "motion": "constant"} | more
 
     def call() -> Tensor:
-        made = generate(asked["image"], model=model, plugins=plugins, **size, **options)
+        made = generate(image, model=model, plugins=plugins, **options)
         assert made.frames is not None
         return torch.from_numpy(made.frames) / 255.0
 
     yield call
 
 
+@contextmanager
+def _as_many_steps(pipeline: Any, asked: dict[str, Any]) -> Iterator[Call]:
+    with _generate(pipeline, asked, steps=asked["steps"]) as call:
+        yield call
+
+
 PIPELINE: dict[str, Any] = {
     BASE: _stock_pipeline,
     "diffusers, chunked feed-forward": _stock_pipeline_chunked,
-    "longtake": _generate,
+    "longtake": _as_many_steps,
+}
+SPEED: dict[str, Any] = {
+    "exact": _generate,
+    "ays sigmas": partial(_generate, sigmas="ays"),
+    "guided in the first half": partial(_generate, guidance={"name": "linear", "stop": 0.5}),
+    "deep features every 3 steps": partial(_generate, reuse=3),
+    "fast": partial(_generate, speed="fast"),
+    "draft": partial(_generate, speed="draft"),
 }
 LENGTH = {name: UNET[name] for name in (BASE, "diffusers, chunked feed-forward", "longtake", "longtake, small chunks")}

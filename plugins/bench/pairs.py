@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .contenders import BASE, Call
+from .contenders import Call
 from .peak import watched
 
 Setup = Callable[[], AbstractContextManager[Call]]
@@ -22,11 +22,11 @@ class Result:
     """One contender at one length.
 
     Attributes:
-        what: is called: "unet", "decode", "pipeline", or "length" for a call of the UNet at many lengths.
+        what: is called: "unet", "decode", "pipeline", "speed", or "length" for a call of the UNet at many lengths.
         frames: of the video.
         contender: its name.
         seconds: of each round.
-        ratios: of each round, how many times as long diffusers takes.
+        ratios: of each round, how many times as long the first contender takes.
         peak: bytes at the most: of a GPU all that are taken, of a CPU those that the call takes.
         failed: why there are no seconds, or empty.
         size: of the model.
@@ -55,12 +55,12 @@ class Result:
 
 @torch.no_grad()
 def compare(what: str, frames: int, contenders: Mapping[str, Setup], rounds: int, device: torch.device) -> list[Result]:
-    """Return a result for each contender, the first of which must be diffusers.
+    """Return a result for each contender; ratios are to the first of them.
 
     Each is called once before anything counts. Then, in every round, all are called in turn. One that runs out of
     memory is left out from then on, and told so.
     """
-    assert next(iter(contenders)) == BASE, "ratios need diffusers first"
+    base = next(iter(contenders))
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     peaks, failed = dict.fromkeys(contenders, 0), dict.fromkeys(contenders, "")
     for turn in range(rounds + 1):
@@ -82,7 +82,7 @@ def compare(what: str, frames: int, contenders: Mapping[str, Setup], rounds: int
             frames,
             name,
             seconds[name],
-            [base / mine for base, mine in zip(seconds[BASE], seconds[name], strict=False)],
+            [first / mine for first, mine in zip(seconds[base], seconds[name], strict=False)],
             peaks[name],
             failed[name],
         )

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from ..proving.machine import commit
-from .contenders import DECODE, LENGTH, PIPELINE, UNET
+from .contenders import DECODE, LENGTH, PIPELINE, SPEED, UNET
 from .limit import find_limits
 from .models import SIZES, Size, random_pipeline, random_unet, random_vae
 from .pairs import Result, compare
@@ -24,6 +24,7 @@ CONTENDERS: dict[str, dict[str, Any]] = {
     "limit": UNET,
     "decode": DECODE,
     "pipeline": PIPELINE,
+    "speed": SPEED,
 }
 MAKE: dict[str, Any] = {
     "unet": random_unet,
@@ -31,6 +32,7 @@ MAKE: dict[str, Any] = {
     "limit": random_unet,
     "decode": random_vae,
     "pipeline": random_pipeline,
+    "speed": random_pipeline,
 }
 
 
@@ -49,7 +51,8 @@ def compare_part(
 
     Args:
         part: "unet" and "length" are one call of the UNet, "limit" how many frames of one fit, "decode" the decoding of
-            all frames, "pipeline" a whole generation with guidance.
+            all frames, "pipeline" a whole generation with guidance,
+            "speed" the same by longtake alone at its speeds.
         lengths: frames; of no use to "limit".
         size: of the model, see :data:`SIZES`.
         rounds: calls of each contender that count.
@@ -83,7 +86,7 @@ def compare_part(
 
 def given(part: str, size: Size, frames: int, steps: int, device: torch.device, dtype: torch.dtype) -> Any:
     """Return what the contenders of a part are given."""
-    if part == "pipeline":
+    if part in ("pipeline", "speed"):
         factor = 2 ** (len(size.vae) - 1)
         pixels = np.random.default_rng(0).integers(0, 256, (size.rows * factor, size.columns * factor, 3), np.uint8)
         return {"image": Image.fromarray(pixels), "frames": frames, "steps": steps}
