@@ -21,7 +21,7 @@ from PIL import Image
 
 import longtake
 from longtake.core.manager import Plugins
-from longtake.plugins.proving.cases import table_clip
+from longtake.plugins.proving.cases import Case
 from longtake.plugins.proving.clips import KINDS
 from longtake.plugins.proving.measures import score
 from longtake.plugins.proving.results import Row, make_row
@@ -153,10 +153,11 @@ def picture() -> Image.Image:
 def true_row(method: str, frames: int, speed: float, seeds: int = 2) -> Row:
     """Return the row of a method that shows the truth at a share of its speed."""
     cases = [
-        (kind, seed, clip, score(clip, clip.world.render(speed * clip.distances(frames))))
+        (kind, case.number, clip, score(clip, clip.world.render(speed * clip.distances(frames))))
         for seed in range(seeds)
         for kind in KINDS
-        for clip in [table_clip(kind, seed, frames)]
+        for case in [Case(kind, seed, frames)]
+        for clip in [case.clip()]
     ]
     return make_row(f"{frames}-{seeds}-{method}", method, frames, 1, cases)
 

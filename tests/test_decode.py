@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import longtake.core.decode as decoding
 from longtake import decode, load_model
 from longtake.core.decode import to_pictures
-from longtake.plugins.proving.cases import table_clip
+from longtake.plugins.proving.cases import Case
 
 
 def latents(frames: int, seed: int = 0) -> torch.Tensor:
@@ -57,7 +57,7 @@ def test_more_overlap_comes_nearer_to_the_whole(tiny_model):
 @pytest.mark.parametrize("chunk", [8, 14])
 def test_the_default_overlap_is_within_a_thousandth_of_the_whole(kind, chunk, monkeypatch):
     """On the embedded decoder, which is trained; pictures as they are before they are rounded to 8 bits."""
-    model, clip = load_model(), table_clip(kind, 0, 33)
+    model, clip = load_model(), Case(kind, 0, 33).clip()
     pixels = torch.from_numpy(clip.render(33)).float().permute(0, 3, 1, 2) * 2 - 1
     with torch.no_grad():
         latents_FCYX = model.pipeline.vae.encode(pixels).latent_dist.mode() * model.pipeline.vae.config.scaling_factor

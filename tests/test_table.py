@@ -18,20 +18,20 @@ from hypothesis import strategies as st
 
 import longtake
 from longtake.core.errors import LongtakeError
-from longtake.plugins.proving import commands
-from longtake.plugins.proving.cases import buckets, make, table_clip
+from longtake.plugins.proving import commands, table
+from longtake.plugins.proving.cases import Case, buckets, make
 from longtake.plugins.proving.clips import BUCKETS, KINDS
 from longtake.plugins.proving.measures import score
-from longtake.plugins.proving.methods import LENGTHS, METHODS, PLAIN, QUESTIONS, SPEEDS, STAGES, choose
+from longtake.plugins.proving.methods import FAST, LENGTHS, METHODS, PLAIN, QUESTIONS, SPEEDS, STAGES, choose
 from longtake.plugins.proving.report import bootstrap, difference, estimate, markdown, pick
 from longtake.plugins.proving.results import COLUMNS, read_results, read_row, write_results
-from longtake.plugins.proving.table import Cell, run_cells
+from longtake.plugins.proving.table import Cell, run_cells, work_out
 
 REGISTRY = longtake.load_plugins(third_party=False).registry
 
 
 def test_every_method_is_a_valid_config_and_has_a_name_of_its_own():
-    everything = (*METHODS, *SPEEDS)
+    everything = (*METHODS, *FAST, *SPEEDS)
     assert len({method.name for method in everything}) == len(everything)
     assert len({Cell(method, 28, 1, 2).file for method in everything}) == len(everything)
     for method in everything:
@@ -90,31 +90,41 @@ def test_a_cell_has_another_file_for_whatever_changes_its_numbers():
 @given(kind=st.sampled_from(KINDS), seed=st.integers(0, 500), frames=st.integers(5, 112))
 @settings(max_examples=40)
 def test_the_clips_of_a_table_are_the_same_for_all_and_slow_enough_to_be_compensated(kind, seed, frames):
-    clip = table_clip(kind, seed, frames)
-    assert clip == table_clip(kind, seed, frames)
-    assert clip.world == table_clip(kind, seed, 14).world
+    clip = Case(kind, seed, frames).clip()
+    assert clip == Case(kind, seed, frames).clip()
+    assert clip.world == Case(kind, seed, 14).clip().world
     assert clip.fps == 7
     slowest, fastest = buckets(frames)
     assert BUCKETS[0] <= slowest <= clip.motion_bucket <= fastest <= BUCKETS[1]
     assert fastest * max(1, frames / 14) <= 1.25 * BUCKETS[1] * (1 + 1e-9)
     assert frames > 56 or fastest * max(1, frames / 14) <= BUCKETS[1] * (1 + 1e-9)
+    fast = Case(kind, seed, frames, fast=True)
+    assert fast.number != Case(kind, seed, frames).number
+    assert 2 / 3 * BUCKETS[1] <= fast.clip().motion_bucket <= BUCKETS[1]
+
+
+def test_every_clip_of_a_cell_is_a_draw_of_its_own():
+    cases = Cell(PLAIN, 28, 13, 8).cases()
+    assert len(cases) == 65
+    assert len({case.number for case in cases}) == len({case.clip().motion_bucket for case in cases}) == 65
 
 
 def test_the_rows_beside_the_methods_are_what_they_say(builtins):
-    model = longtake.load_model()
-    clip = table_clip("comet", 0, 20)
-    by_name = {method.name: method for method in METHODS}
-    still, truth, chain, windows, plain = (
-        make(by_name[name], 20, 2, clip, 0, model, builtins)
+    model, case = longtake.load_model(), Case("comet", 0, 20)
+    by_name, clip = {method.name: method for method in METHODS}, case.clip()
+    still, truth, chain, windows, plain, held, faded = (
+        make(by_name[name], case, 2, model, builtins)
         for name in (
             "first frame held still",
             "truth through the VAE",
             "chained by the last frame",
             "windows, global, stride 4",
             "plain",
+            "14 frames, each held",
+            "14 frames, faded into each other",
         )
     )
-    for each in (still, truth, chain, windows, plain):
+    for each in (still, truth, chain, windows, plain, held, faded):
         assert each.video_FHW3.shape == (20, 32, 32, 3)
     assert score(clip, still.video_FHW3).frozen == 1
     assert np.abs(truth.video_FHW3 - clip.render(20)).mean() < 0.03
@@ -122,6 +132,10 @@ def test_the_rows_beside_the_methods_are_what_they_say(builtins):
     assert np.abs(chain.video_FHW3[1:14] - chain.video_FHW3[0]).max() > 0.01
     assert (chain.borders, windows.borders) == ((13,), (4, 6))
     assert still.borders == truth.borders == plain.borders == ()
+    repeated = (np.abs(np.diff(held.video_FHW3, axis=0)).max(axis=(1, 2, 3)) == 0).sum()
+    assert repeated == 20 - 14
+    for first, last in ((0, 0), (-1, -1)):
+        assert np.array_equal(held.video_FHW3[first], faded.video_FHW3[last])
 
 
 def test_a_table_goes_on_from_its_finished_cells(tmp_path):
@@ -134,10 +148,21 @@ def test_a_table_goes_on_from_its_finished_cells(tmp_path):
     assert (tmp_path / cells[1].file).read_bytes() == before
     row = read_row(tmp_path / cells[0].file)
     assert (row.method, row.frames, row.steps) == ("plain", 5, 1)
-    assert (row.kinds, row.seeds) == (list(KINDS), [0] * len(KINDS))
+    assert (row.kinds, row.seeds) == (list(KINDS), list(range(len(KINDS))))
     assert set(row.columns) == set(COLUMNS)
     assert {kind: len(curve) for kind, curve in row.curves.items()} == dict.fromkeys(KINDS, 5)
-    assert {path.suffix for path in tmp_path.iterdir()} == {".json"}
+    assert {path.suffix for path in tmp_path.iterdir()} == {".json", ".npz"}
+
+
+def test_videos_are_kept_and_measured_again_by_other_measures(tmp_path, monkeypatch):
+    cell = Cell(METHODS[1], 5, 1, 1)
+    run_cells([cell], tmp_path, 1, lambda _: None)
+    made = read_row(tmp_path / cell.file)
+    monkeypatch.setattr(table, "measures_version", lambda: "others")
+    assert not (tmp_path / cell.file).exists()
+    monkeypatch.setattr(table, "make", None)  # nothing may be made anew
+    again = work_out(cell, tmp_path)
+    assert again == replace(made, cell=cell.file)
 
 
 def test_the_command_writes_a_page_and_results_and_names_what_it_does_not_know(tmp_path):
@@ -196,9 +221,9 @@ def test_ctrl_c_keeps_the_finished_cells_and_begins_no_other(tmp_path):
     assert process.returncode == 130
     assert "stopped by Ctrl-C" in stderr
     assert "Traceback" not in stderr
-    files = [path.name for path in (tmp_path / "cells").iterdir()]
-    assert 1 <= len(files) < 5
-    assert all(name.endswith(".json") for name in files)
+    rows = list((tmp_path / "cells").glob("[!.]*.json"))
+    assert 1 <= len(rows) < 5
+    assert all(len(read_row(row).seeds) == len(KINDS) for row in rows)
     assert not (tmp_path / "results.json").exists()
 
 

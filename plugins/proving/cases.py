@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,17 +17,21 @@ if TYPE_CHECKING:
     from ...core.model import Model
 
 TABLE_SEED = HELD_OUT_SEED + 10_000  # clips from here on are seen by nothing but tables
+FAST_SEED = 1000  # so that fast clips are other clips
+CHUNK_SEED = 1_000_000  # so that each chunk of a chain has noise of its own
 GOLDEN = 0.618033988749895
 TRAINED = 14  # frames of the small model
 
 
-def buckets(frames: int) -> tuple[float, float]:
+def buckets(frames: int, *, fast: bool = False) -> tuple[float, float]:
     """Return between which motion buckets the clips of a length lie.
 
-    They are trained ones, and where that can be still are when they are raised with the stretch.
+    They are trained ones, and where that can be still are when they are raised with the stretch; so a clip goes as far
+    as one of the trained length, however long it is. Fast clips are as fast as trained ones, and go as far as that
+    takes them.
     """
-    stretch = max(1.0, frames / TRAINED)
-    slowest = max(BUCKETS[0], BUCKETS[1] / 2 / stretch)
+    stretch = 1.0 if fast else max(1.0, frames / TRAINED)
+    slowest = max(BUCKETS[0], 2 / 3 * BUCKETS[1] / stretch)
     return slowest, max(1.25 * slowest, BUCKETS[1] / stretch)
 
 
@@ -38,55 +43,88 @@ class Made:
     borders: tuple[int, ...] = ()
 
 
-def table_clip(kind: str, seed: int, frames: int) -> Clip:
-    """Return the clip of a table: the same for every method at a length, another for every world and seed.
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One clip of a table, the same for every method at a length.
 
-    The longer the video, the slower the clip, so that all go about as far; the speeds of a length are spread evenly
-    over the seeds.
+    Attributes:
+        kind: of world.
+        seed: with the kind it is the clip.
+        frames: of the video.
+        fast: whether it is as fast as trained clips, whatever its length.
+
     """
-    slowest, fastest = buckets(frames)
-    bucket = slowest + (fastest - slowest) * (seed * GOLDEN % 1.0)
-    return draw_clip(TABLE_SEED + len(KINDS) * seed + KINDS.index(kind), kind, motion_bucket=bucket, fps=7.0)
+
+    kind: str
+    seed: int
+    frames: int
+    fast: bool = False
+
+    @property
+    def number(self) -> int:
+        """Of the clip; from it come its world, its speed and the noise, so that clips are draws of their own."""
+        return len(KINDS) * (self.seed + (FAST_SEED if self.fast else 0)) + KINDS.index(self.kind)
+
+    def clip(self) -> Clip:
+        """Return the clip; speeds are spread evenly over the numbers."""
+        slowest, fastest = buckets(self.frames, fast=self.fast)
+        bucket = slowest + (fastest - slowest) * (self.number * GOLDEN % 1.0)
+        return draw_clip(TABLE_SEED + self.number, self.kind, motion_bucket=bucket, fps=7.0)
 
 
-def make(method: Method, frames: int, steps: int, clip: Clip, seed: int, model: Model, plugins: Plugins) -> Made:
+def make(method: Method, case: Case, steps: int, model: Model, plugins: Plugins) -> Made:
     """Return what a method makes of a clip."""
+    clip, frames = case.clip(), case.frames
     if method.special == "still":
         return Made(np.repeat(clip.render(1), frames, axis=0))
     if method.special == "truth":
         return Made(_through_the_vae(clip.render(frames), model))
+    first_HW3 = clip.render(1)[0]
+
+    def generate(image_HW3: Array, **asked: Any) -> Made:
+        told = {"frames": frames, "motion_bucket": clip.motion_bucket, "fps": clip.fps, "steps": steps}
+        return _generated(image_HW3, told | {"seed": case.number} | asked | method.options, model, plugins)
+
     if method.special == "chain":
-        return _chained(method, frames, steps, clip, seed, model, plugins)
-    return _generated(clip.render(1)[0], method, frames, steps, clip, seed, model, plugins)
+        return _chained(first_HW3, frames, model.facts.trained, case.number, generate)
+    if method.special in ("held", "faded"):
+        trained = min(model.facts.trained, frames)
+        times = (frames - 1) / (trained - 1)
+        few = generate(first_HW3, frames=trained, motion_bucket=clip.motion_bucket * times)
+        return Made(_spread(few.video_FHW3, frames, fade=method.special == "faded"))
+    return generate(first_HW3)
 
 
-def _generated(
-    first_HW3: Array, method: Method, frames: int, steps: int, clip: Clip, seed: int, model: Model, plugins: Plugins
-) -> Made:
+def _spread(video_FHW3: Array, frames: int, *, fade: bool) -> Array:
+    """Return a video of more frames, the ends in place: each frame held, or faded into the next."""
+    place_F = np.linspace(0, len(video_FHW3) - 1, frames)
+    if not fade:
+        return video_FHW3[place_F.round().astype(int)]
+    before_F = np.minimum(place_F.astype(int), len(video_FHW3) - 2)
+    share_F111 = (place_F - before_F)[:, None, None, None]
+    faded_FHW3: Array = (1 - share_F111) * video_FHW3[before_F] + share_F111 * video_FHW3[before_F + 1]
+    return faded_FHW3
+
+
+def _chained(first_HW3: Array, frames: int, trained: int, seed: int, generate: Callable[..., Made]) -> Made:
+    """Make the trained number of frames again and again, each time from the last frame: what people do by hand."""
+    video_FHW3 = first_HW3[None]
+    while len(video_FHW3) < frames:
+        noise = seed + CHUNK_SEED * (len(video_FHW3) // (trained - 1))
+        grown = generate(video_FHW3[-1], frames=trained, seed=noise)
+        video_FHW3 = np.concatenate([video_FHW3[:-1], grown.video_FHW3])
+    return Made(video_FHW3[:frames], tuple(range(trained - 1, frames, trained - 1)))
+
+
+def _generated(first_HW3: Array, options: dict[str, Any], model: Model, plugins: Plugins) -> Made:
     from ...core.generate import generate
     from ...core.plan import make_plan
 
-    options: dict[str, Any] = {
-        "frames": frames,
-        "steps": steps,
-        "seed": seed,
-        "motion_bucket": clip.motion_bucket,
-        "fps": clip.fps,
-    }
     image = np.rint(first_HW3 * 255).clip(0, 255).astype(np.uint8)
-    result = generate(image, model=model, plugins=plugins, **options | method.options)
+    result = generate(image, model=model, plugins=plugins, **options)
     windows = make_plan(result.config, model.facts).windows
     assert result.frames is not None
     return Made(result.frames / 255.0, tuple(windows.starts[1:]) if windows else ())
-
-
-def _chained(method: Method, frames: int, steps: int, clip: Clip, seed: int, model: Model, plugins: Plugins) -> Made:
-    """Make the trained number of frames again and again, each time from the last frame: what people do by hand."""
-    video_FHW3, trained = clip.render(1), model.facts.trained
-    while len(video_FHW3) < frames:
-        grown = _generated(video_FHW3[-1], method, trained, steps, clip, seed, model, plugins)
-        video_FHW3 = np.concatenate([video_FHW3[:-1], grown.video_FHW3])
-    return Made(video_FHW3[:frames], tuple(range(trained - 1, frames, trained - 1)))
 
 
 def _through_the_vae(video_FHW3: Array, model: Model) -> Array:

@@ -66,14 +66,19 @@ def train(out: Path, work: Path, name: str, threads: int, **options: Any) -> Non
 @click.option("--model", default="embedded", show_default=True, help="The small model, or another of its worlds.")
 @click.option(
     "--stage",
-    type=click.Choice(["screen", "final", "speed", "all"]),
+    type=click.Choice(["screen", "final", "fast", "speed", "all"]),
     default="all",
     show_default=True,
-    help="Everything on few clips, what the questions rest on on many, what is faster, or all of it.",
+    help="Everything on few clips, what the questions rest on on many, fast clips, what is faster, or all of it.",
 )
-@click.option("--frames", type=int, multiple=True, help="Lengths; may be given several times.  [default: 14 28 56 112]")
+@click.option(
+    "--frames",
+    type=click.IntRange(min=5),
+    multiple=True,
+    help="Lengths; may be given several times.  [default: 14 28 56 112]",
+)
 @click.option("--method", "names", multiple=True, help="Only these methods, by name.  [default: those of the stage]")
-@click.option("--seeds", type=click.IntRange(min=1), help="Clips of each world in a cell.  [default: 2, 13, 6]")
+@click.option("--seeds", type=click.IntRange(min=1), help="Clips of each world in a cell.  [default: 2, 13, 13, 6]")
 @click.option("--steps", default=STEPS, show_default=True, type=click.IntRange(min=1), help="Denoising steps.")
 @click.option("--workers", type=click.IntRange(min=1), help="Cells at a time.  [default: one for each core]")
 def run(out: Path, workers: int | None, **asked: Any) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...core.whole import whole_file
-from .cases import TABLE_SEED, make, table_clip
+from .cases import TABLE_SEED, Case, make
 from .clips import BUCKETS, KINDS, draw_clip
 from .methods import Method
 from .report import estimate, pick
@@ -100,9 +100,9 @@ def draw_sheet(
     """Draw, for a clip of each world, the truth and what each method makes of it."""
     blocks = {}
     for kind in KINDS:
-        clip = table_clip(kind, seed, frames)
-        made = {each.name: make(each, frames, steps, clip, seed, model, plugins).video_FHW3 for each in methods}
-        blocks[kind] = {f"{kind}: truth": clip.render(frames)} | made
+        cases = {each.name: Case(kind, seed, frames, each.fast) for each in methods}
+        made = {each.name: make(each, cases[each.name], steps, model, plugins).video_FHW3 for each in methods}
+        blocks[kind] = {f"{kind}: truth": cases[methods[0].name].clip().render(frames)} | made
     _sheet(blocks, path)
 
 
@@ -129,4 +129,4 @@ def _sheet(blocks: Mapping[str, Mapping[str, Array]], path: Path) -> None:
 
 def _save(figure: Figure, path: Path) -> None:
     with whole_file(path) as part:
-        figure.savefig(part, dpi=100)
+        figure.savefig(part, dpi=100, bbox_inches="tight")  # labels at the left are no part of the layout

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ...core.errors import LongtakeError, did_you_mean
@@ -18,13 +18,15 @@ class Method:
     Attributes:
         name: in the table.
         options: of a config; frames, seed, image, fps and motion bucket are those of the case.
-        special: "truth", "still" or "chain" for the rows that are no config; else empty.
+        special: "truth", "still", "chain", "held" or "faded" for the rows that are no single generation; else empty.
+        fast: whether its clips are as fast as trained ones whatever their length.
 
     """
 
     name: str
     options: dict[str, Any] = field(default_factory=dict)
     special: str = ""
+    fast: bool = False
 
 
 # Nothing is stretched, and the motion bucket is the one asked for: what stock SVD does when asked for more frames. But
@@ -41,7 +43,9 @@ REFERENCES = (
     Method("truth through the VAE", special="truth"),
     Method("first frame held still", special="still"),
     PLAIN,
-    Method("chained by the last frame", special="chain"),
+    Method("chained by the last frame", STOCK, "chain"),
+    Method("14 frames, each held", STOCK, "held"),
+    Method("14 frames, faded into each other", STOCK, "faded"),
 )
 
 
@@ -49,7 +53,7 @@ def _with(name: str, **options: Any) -> Method:
     return Method(name, STOCK | options)
 
 
-YARN_HIGH = {"name": "yarn", "beta_slow": 0.5, "beta_fast": 2}  # interpolates more of the frequencies than the default
+YARN_HIGH = {"name": "yarn", "beta_slow": 0.5, "beta_fast": 2}  # leaves more of the frequencies as they are
 LINEAR_SHARPENED = {"name": "yarn", "beta_slow": 99, "beta_fast": 100}  # all frequencies alike, and the temperature
 POSITIONS = (
     _with("linear", positional="linear"),
@@ -90,14 +94,21 @@ WINDOWS = (
     ),
     _with("strided", attention="strided"),
     _with("strided, linear", attention="strided", positional="linear"),
+    _with("windows, local + motion", attention={"name": "freenoise", "positions": "local"}, motion="compensated"),
     _with("windows, global, linear + motion", attention="freenoise", positional="linear", motion="compensated"),
     _with("strided, linear + motion", attention="strided", positional="linear", motion="compensated"),
 )
 NOISES = (
     _with("noise freenoise", noise="freenoise"),
     _with("noise repeat", noise="repeat"),
-    _with("FreeNoise: windows and noise", noise="freenoise", attention="freenoise"),
-    _with("FreeNoise, local", noise="freenoise", attention={"name": "freenoise", "positions": "local"}),
+    _with("FreeNoise, global positions", noise="freenoise", attention="freenoise"),
+    _with("FreeNoise as published", noise="freenoise", attention={"name": "freenoise", "positions": "local"}),
+    _with(
+        "FreeNoise as published + motion",
+        noise="freenoise",
+        attention={"name": "freenoise", "positions": "local"},
+        motion="compensated",
+    ),
     _with(
         "FreeNoise, linear + motion",
         noise="freenoise",
@@ -126,6 +137,13 @@ SENSITIVITIES = (
 )
 METHODS = (*REFERENCES, *POSITIONS, *MOTIONS, *WINDOWS, *NOISES, *SENSITIVITIES)
 
+# What is too fast to be made up for: raised with the stretch, the motion bucket would leave the trained range.
+FAST = tuple(
+    replace(method, name=f"{method.name}, fast clips", fast=True)
+    for method in METHODS
+    if method in REFERENCES or method.name in ("linear", "linear + motion", "plain + motion", "FreeNoise as published")
+)
+
 # What is faster is compared with a whole generation: guided, in 25 steps.
 GUIDED: dict[str, Any] = STOCK | {"positional": "linear", "motion": "compensated", "guidance": "linear", "steps": 25}
 CHOSEN = {kind: value for kind, value in GUIDED.items() if kind not in ("guidance", "steps")}
@@ -143,13 +161,14 @@ SPEEDS = (
 
 # The methods on which the questions of the page and the defaults rest: they get more clips.
 QUESTIONS: dict[str, tuple[str, ...]] = {
-    "references": ("truth through the VAE", "first frame held still", "plain", "chained by the last frame"),
+    "references": tuple(method.name for method in REFERENCES),
     "positions": ("linear", "yarn", "yarn without temperature", "yarn 0.5 / 2", "linear + temperature"),
     "motion": (
         "linear + motion",
         "linear + fps",
         "plain + motion",
         "linear + motion^0.5",
+        "linear + motion^1.2",
         "yarn + motion",
         "linear + temperature + motion",
         "yarn 0.5 / 2 + motion",
@@ -159,14 +178,21 @@ QUESTIONS: dict[str, tuple[str, ...]] = {
         "windows, local, stride 2",
         "windows, local, stride 4",
         "windows, local, stride 7",
+        "windows, local + motion",
         "windows, global, linear + motion",
         "strided, linear + motion",
     ),
-    "noise": ("noise freenoise", "FreeNoise, local", "FreeNoise, linear + motion"),
+    "noise": (
+        "noise freenoise",
+        "FreeNoise as published",
+        "FreeNoise as published + motion",
+        "FreeNoise, linear + motion",
+    ),
     "sensitivity": (
         "linear, 0.5 of the stretch",
         "linear, half as much again",
         "linear + motion, guidance to 3",
+        "linear + motion, guidance to 5",
     ),
 }
 
@@ -187,7 +213,7 @@ def choose(names: Sequence[str]) -> list[Method]:
         LongtakeError: there is no method of such a name.
 
     """
-    known = {method.name: method for method in (*METHODS, *SPEEDS)}
+    known = {method.name: method for method in (*METHODS, *FAST, *SPEEDS)}
     for name in names:
         if name not in known:
             raise LongtakeError(f"unknown method {name!r}; known: {', '.join(known)}{did_you_mean(name, known)}")
@@ -197,5 +223,6 @@ def choose(names: Sequence[str]) -> list[Method]:
 STAGES = {
     "screen": Stage(METHODS, LENGTHS, seeds=2),
     "final": Stage(tuple(choose([name for names in QUESTIONS.values() for name in names])), LENGTHS, seeds=13),
+    "fast": Stage(FAST, (14, 28, 56), seeds=13),
     "speed": Stage(SPEEDS, (28, 56), seeds=6),
 }

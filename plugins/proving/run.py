@@ -53,10 +53,12 @@ def run_table(
 
     """
     weights = fingerprint(model)
+    stages = [each for name, each in STAGES.items() if stage in (name, "all")]
+    if names:  # each on as many clips as any stage has, once
+        stages = [max(stages, key=lambda each: each.seeds)]
     asked = [
         Cell(method, length, seeds or each.seeds, steps, model, weights)
-        for name, each in STAGES.items()
-        if stage in (name, "all")
+        for each in stages
         for length in frames or each.lengths
         for method in (choose(names) if names else each.methods)
     ]
@@ -111,7 +113,8 @@ def _show(rows: Sequence[Row], out: Path) -> Path:
 
 def fingerprint(model: str) -> str:
     """Return what tells the weights of this model from all others."""
-    digest = hashlib.sha256()
-    for weights in load_model(model, device="cpu").pipeline.unet.state_dict().values():
-        digest.update(weights.numpy().tobytes())
+    digest, pipeline = hashlib.sha256(), load_model(model, device="cpu").pipeline
+    for part in (pipeline.unet, pipeline.vae, pipeline.image_encoder):
+        for weights in part.state_dict().values():
+            digest.update(weights.numpy().tobytes())
     return digest.hexdigest()[:16]

@@ -12,11 +12,15 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
+from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
 
+import numpy as np
+
 from ...core.errors import LongtakeError
-from .cases import make, table_clip
+from ...core.whole import whole_file
+from .cases import Case, Made, make
 from .clips import KINDS
 from .measures import score
 from .methods import Method
@@ -45,11 +49,29 @@ class Cell:
     weights: str = ""
 
     @property
-    def file(self) -> str:
-        """The name of its file: readable, and another for anything that would give other numbers."""
+    def name(self) -> str:
+        """Of its files: readable, and another for anything that would give other videos."""
         key = hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:10]
         name = "".join(letter if letter.isalnum() else "-" for letter in self.method.name)
-        return f"{self.frames:03d}-{self.seeds:02d}-{name}-{key}.json"
+        return f"{self.frames:03d}-{self.seeds:02d}-{name}-{key}"
+
+    @property
+    def file(self) -> str:
+        """The name of the file with its row; another where videos are measured otherwise."""
+        return f"{self.name}-{measures_version()}.json"
+
+    def cases(self) -> list[Case]:
+        """Return its clips."""
+        fast = self.method.fast
+        return [Case(kind, seed, self.frames, fast) for seed in range(self.seeds) for kind in KINDS]
+
+
+@cache
+def measures_version() -> str:
+    """Return what tells the measures, and the worlds that they know, from others."""
+    here = Path(__file__).parent
+    sources = [here / "measures.py", *sorted((here / "worlds").glob("*.py"))]
+    return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:6]
 
 
 def run_cells(cells: Iterable[Cell], folder: Path, workers: int, finished: Callable[[Cell], None]) -> None:
@@ -102,21 +124,34 @@ def _write_cell(cell: Cell, folder: Path) -> None:
 
     torch.set_num_threads(1)
     silence_models()
-    write_row(work_out(cell), folder / cell.file)
+    write_row(work_out(cell, folder), folder / cell.file)
 
 
-def work_out(cell: Cell) -> Row:
-    """Return the row of a cell."""
+def work_out(cell: Cell, folder: Path | None = None) -> Row:
+    """Return the row of a cell; its videos are taken from the folder, or made and kept there."""
+    path = folder / f"{cell.name}.npz" if folder else None
+    if path and path.exists():
+        with np.load(path) as kept:
+            videos_NFHW3, borders = kept["videos"], tuple(kept["borders"].tolist())
+    else:
+        made = _make_videos(cell)
+        borders = made[0].borders
+        videos_NFHW3 = np.stack([np.rint(each.video_FHW3 * 255).clip(0, 255).astype(np.uint8) for each in made])
+        if path:
+            with whole_file(path) as part:
+                np.savez_compressed(part, videos=videos_NFHW3, borders=np.array(borders, dtype=int))
+    scored = [
+        (case.kind, case.number, case.clip(), score(case.clip(), video_FHW3 / 255.0, borders))
+        for case, video_FHW3 in zip(cell.cases(), videos_NFHW3, strict=True)
+    ]
+    steps = cell.method.options.get("steps", cell.steps)
+    return make_row(cell.file, cell.method.name, cell.frames, steps, scored)
+
+
+def _make_videos(cell: Cell) -> list[Made]:
     from ...core.manager import load_plugins
     from ...core.model import load_model
 
     model = load_model(cell.model, device="cpu", weights=cell.method.options.get("weights"))
     plugins = load_plugins(third_party=False)
-    cases = []
-    for seed in range(cell.seeds):
-        for kind in KINDS:
-            clip = table_clip(kind, seed, cell.frames)
-            made = make(cell.method, cell.frames, cell.steps, clip, seed, model, plugins)
-            cases.append((kind, seed, clip, score(clip, made.video_FHW3, made.borders)))
-    steps = cell.method.options.get("steps", cell.steps)
-    return make_row(cell.file, cell.method.name, cell.frames, steps, cases)
+    return [make(cell.method, case, cell.steps, model, plugins) for case in cell.cases()]

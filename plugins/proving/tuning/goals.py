@@ -10,7 +10,7 @@ import numpy as np
 from ....core.config import STRATEGY_KINDS, load_config
 from ....core.errors import LongtakeError, did_you_mean
 from ....core.generate import generate
-from ..cases import make, table_clip
+from ..cases import Case, make
 from ..clips import KINDS
 from ..measures import score
 from ..methods import Method
@@ -71,9 +71,9 @@ def _of_worlds(name: str, seeds: int, model: Model, plugins: Plugins, data: dict
     values = []
     for seed in range(seeds):
         for kind in KINDS:
-            clip = table_clip(kind, seed, data["frames"])
-            made = make(method, data["frames"], data["steps"], clip, seed, model, plugins)
-            values.append(COLUMNS[name].take(score(clip, made.video_FHW3, made.borders)))
+            case = Case(kind, seed, data["frames"])
+            made = make(method, case, data["steps"], model, plugins)
+            values.append(COLUMNS[name].take(score(case.clip(), made.video_FHW3, made.borders)))
     known = [value for value in values if value is not None]
     return float(np.mean(known)) if known else float("nan")
 
