@@ -37,14 +37,14 @@ def test_tables_say_what_the_results_say(page, rows):
     assert lengths[2].startswith(f"| plain | {estimate(rows[0], 'speed')} | {estimate(rows[1], 'speed')} |")
     worlds = page.worlds(["linear"], 28, "background").splitlines()
     assert worlds[0] == "| background | pan | zoom | orbit | comet | two |"
-    assert worlds[2].startswith("| linear | – | – | 0.0")
+    assert worlds[2].startswith("| linear | 0.0")
     assert page.gain("linear + motion", "linear", 28, "speed").mean == pytest.approx(0.5, abs=0.03)
     gains = page.gains([("linear + motion", "plain"), ("linear", "linear")], "speed", [14, 28]).splitlines()
     assert gains[0] == "| difference in speed | 14 frames | 28 frames |"
     assert gains[2].startswith("| linear + motion − plain | **0.")
     assert gains[3] == "| linear − linear | 0.00 [0.00, 0.00] | 0.00 [0.00, 0.00] |"
     error = estimate(page.row("linear + motion", 28), "error")
-    assert page.best(28, count=1) == f"- linear + motion: valid 1.00 [1.00, 1.00], error {error} (10 clips)"
+    assert page.best(28, count=1) == f"- linear + motion: valid 1.00 [0.72, 1.00], error {error} (10 clips)"
     assert [line.split(":")[0] for line in page.best(28).splitlines()] == ["- linear + motion", "- linear", "- plain"]
     table = page.table(["plain", "linear"], 14, ["valid"], "plain").splitlines()
     assert table[0] == "| method | valid | valid − plain |"
@@ -77,7 +77,7 @@ def test_pictures_show_every_method_and_world(rows, tmp_path):
     shares = np.asarray(Image.open(tmp_path / "shares.png").convert("RGB")).reshape(-1, 3)
     assert (shares == (31, 119, 180)).all(axis=1).sum() > 50
     worlds = np.asarray(Image.open(tmp_path / "worlds.png").convert("RGB")).astype(float)
-    assert worlds.shape[1] > 2 * worlds.shape[0] > 400
+    assert worlds.shape[1] > 1.5 * worlds.shape[0] > 400
 
 
 def test_the_command_draws_a_sheet(tmp_path):

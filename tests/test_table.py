@@ -23,7 +23,15 @@ from longtake.plugins.proving.cases import Case, buckets, make
 from longtake.plugins.proving.clips import BUCKETS, KINDS
 from longtake.plugins.proving.measures import score
 from longtake.plugins.proving.methods import FAST, LENGTHS, METHODS, PLAIN, QUESTIONS, SPEEDS, STAGES, choose
-from longtake.plugins.proving.report import bootstrap, difference, estimate, markdown, pick
+from longtake.plugins.proving.report import (
+    bootstrap,
+    difference,
+    estimate,
+    markdown,
+    pick,
+    share,
+    share_difference,
+)
 from longtake.plugins.proving.results import COLUMNS, read_results, read_row, write_results
 from longtake.plugins.proving.table import Cell, run_cells, work_out
 
@@ -281,11 +289,48 @@ def test_clips_that_both_have_are_compared(row_of):
     assert pick([slow, row_of("plain", LENGTH, 0.5, seeds=1), fast], LENGTH) == {"plain": slow, "fast": fast}
 
 
-def test_what_means_nothing_in_a_world_is_left_out_of_the_mean(row_of):
+def test_what_means_nothing_for_a_clip_is_left_out_of_the_mean(row_of):
     row = row_of("plain", LENGTH, 0.5)
-    assert estimate(row, "background", "zoom") is None
-    assert estimate(row, "background") == estimate(row, "background")
-    assert [value is None for value in row.columns["background"]] == [kind in ("pan", "zoom") for kind in row.kinds]
+    assert estimate(row, "seam") is None  # there are no borders
+    row.columns["unevenness"][:5] = [None] * 5
+    known = row.columns["unevenness"][5:]
+    assert estimate(row, "unevenness") == bootstrap(known)
+    assert estimate(row_of("still", LENGTH, 0.0), "unevenness") is None
+
+
+@pytest.mark.parametrize("truth", [0.5, 0.9, 0.97])
+@pytest.mark.parametrize("clips", [10, 65])
+def test_intervals_of_shares_hold_the_truth_as_often_as_they_promise(truth, clips):
+    rng = np.random.default_rng(0)
+    drawn = [(rng.random(clips) < truth).astype(float).tolist() for _ in range(2000)]
+    held = [found.low <= truth <= found.high for found in map(share, drawn)]
+    assert 0.91 <= np.mean(held) <= 1
+
+
+@pytest.mark.parametrize("truth", [0.0, 0.1, 0.4])
+@pytest.mark.parametrize("clips", [10, 65])
+def test_intervals_of_paired_differences_do_too(truth, clips):
+    """One method is valid where the other is, and somewhere else besides; and by chance the other way round."""
+    rng = np.random.default_rng(0)
+    held = []
+    for _ in range(2000):
+        chance = rng.random(clips)
+        found = share_difference(((chance < 0.05 + truth) * 1.0 - (chance > 0.95) * 1.0).tolist())
+        held.append(found.low <= truth <= found.high)
+    assert 0.91 <= np.mean(held) <= 1
+
+
+@given(values=st.lists(st.booleans(), min_size=1, max_size=99))
+def test_an_interval_of_a_share_holds_the_share_and_is_never_empty(values):
+    found = share([float(value) for value in values])
+    assert 0 <= found.low <= found.mean <= found.high <= 1
+    assert found.low < found.high
+
+
+def test_rows_of_other_clips_are_not_compared(row_of):
+    fast = row_of("fast clips", LENGTH, 1.0)
+    other = replace(fast, method="plain", seeds=[number + 5000 for number in fast.seeds])
+    assert markdown([other, fast], ["speed"]).splitlines()[-1].endswith("| – |")
 
 
 def test_results_are_read_as_they_were_written(row_of, tmp_path):

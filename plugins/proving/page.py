@@ -9,7 +9,7 @@ from .clips import KINDS
 from .report import Estimate, difference, estimate, markdown, pick
 from .results import COLUMNS, Row, read_results
 
-MEASURED = ("valid", "error", "speed", "valid, own speed", "error, own speed", "motion 4", "retreat", "identity")
+MEASURED = ("valid", "error", "speed", "valid, own speed", "unevenness", "motion 4", "retreat", "identity")
 
 
 class Page:

@@ -1,4 +1,8 @@
-"""What the table says: shares of valid videos and paired differences to plain SVD, with bootstrap intervals."""
+"""What the table says: means over clips and paired differences, with the intervals in which they lie with 95 %.
+
+Intervals of shares are Wilson's (1927), of paired differences of shares those of Agresti and Min (2005), which keep
+their promise where nearly all clips agree; of everything else they are bootstrapped over the clips.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .results import Row
+from .results import COLUMNS, Row
 from .worlds.canvas import Array
 
 RESAMPLES = 2000
 CONFIDENCE = 0.95
+Z = 1.959964  # standard deviations of the normal distribution between which so much lies
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +47,35 @@ def bootstrap(values_C: Sequence[float] | Array, seed: int = 0) -> Estimate:
     return Estimate(float(sample_C.mean()), float(np.quantile(means_R, tail)), float(np.quantile(means_R, 1 - tail)))
 
 
+def share(values_C: Sequence[float]) -> Estimate:
+    """Return the share of clips with a yes and its interval (Wilson 1927)."""
+    count = len(values_C)
+    found = sum(values_C) / count
+    middle = (found + Z**2 / (2 * count)) / (1 + Z**2 / count)
+    half = Z * np.sqrt(found * (1 - found) / count + Z**2 / (4 * count**2)) / (1 + Z**2 / count)
+    return Estimate(found, min(found, float(middle - half)), max(found, float(middle + half)))  # but for rounding
+
+
+def share_difference(differences_C: Sequence[float]) -> Estimate:
+    """Return the difference of two shares of the same clips and its interval (Agresti and Min 2005).
+
+    Half a clip is added to each of the four ways in which two answers can come out.
+    """
+    more, less = (sum(difference == sign for difference in differences_C) for sign in (1, -1))
+    count = len(differences_C) + 2
+    middle = (more - less) / count
+    half = Z * np.sqrt((more + less + 1) / count - middle**2) / np.sqrt(count)
+    found = (more - less) / len(differences_C)
+    return Estimate(found, float(max(-1.0, middle - half)), float(min(1.0, middle + half)))
+
+
 def estimate(row: Row, column: str, kind: str | None = None) -> Estimate | None:
     """Return a column's mean over the clips, of one world or of all; None where it means nothing for any of them."""
     values = [value for of, value in zip(row.kinds, row.columns[column], strict=True) if kind in (None, of)]
     known = [value for value in values if value is not None]
-    return bootstrap(known) if known else None
+    if not known:
+        return None
+    return share(known) if COLUMNS[column].yes_or_no else bootstrap(known)
 
 
 def difference(one: Row, other: Row, column: str, kind: str | None = None) -> Estimate:
@@ -64,7 +93,7 @@ def difference(one: Row, other: Row, column: str, kind: str | None = None) -> Es
     differences = [mine - theirs for mine, theirs in pairs if mine is not None and theirs is not None]
     if not differences:
         raise ValueError("paired rows need clips in common")
-    return bootstrap(differences)
+    return share_difference(differences) if COLUMNS[column].yes_or_no else bootstrap(differences)
 
 
 def _by_case(row: Row, column: str) -> dict[tuple[str, int], float | None]:
@@ -81,9 +110,16 @@ def markdown(
     for row in rows:
         cells = [row.method, *(str(estimate(row, column, kind) or "–") for column in columns)]
         if against:
-            cells.append("" if row is against else str(difference(row, against, columns[0], kind)))
+            cells.append("" if row is against else _against(row, against, columns[0], kind))
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def _against(row: Row, baseline: Row, column: str, kind: str | None) -> str:
+    try:
+        return str(difference(row, baseline, column, kind))
+    except ValueError:  # other clips, which cannot be compared one by one
+        return "–"
 
 
 def pick(rows: Sequence[Row], frames: int) -> Mapping[str, Row]:

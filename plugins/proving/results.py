@@ -25,6 +25,7 @@ class Column:
         unit: of the number.
         better: where a good video has it: "high", "low" or "1".
         meaning: in a sentence.
+        yes_or_no: whether it is 1 or 0 for a clip.
 
     """
 
@@ -32,6 +33,7 @@ class Column:
     unit: str
     better: str
     meaning: str
+    yes_or_no: bool = False
 
 
 COLUMNS: dict[str, Column] = {
@@ -39,7 +41,9 @@ COLUMNS: dict[str, Column] = {
         lambda score: float(score.valid),
         "share",
         "high",
-        "everything there in every frame, within 2 pixels of the truth, at 0.75 to 1.33 of the speed, colours kept",
+        "everything there in every frame and nothing else, within 2 pixels of the truth, at 0.75 to 1.33 of the speed, "
+        "moving on in every quarter, neither frozen nor jumping, colours and sharpness kept",
+        yes_or_no=True,
     ),
     "error": Column(lambda score: score.error, "pixels", "low", "mean distance from the truth"),
     "speed": Column(lambda score: score.speed, "share", "1", "realised over asked speed"),
@@ -48,9 +52,13 @@ COLUMNS: dict[str, Column] = {
         "share",
         "high",
         "as valid, against the truth at the video's own speed, which must be 0.15 of the one asked for or more",
+        yes_or_no=True,
     ),
-    "error, own speed": Column(
-        lambda score: score.scaled_error, "pixels", "low", "mean distance from the truth at the video's own speed"
+    "unevenness": Column(
+        lambda score: score.unevenness,
+        "share",
+        "low",
+        "mean distance from the truth at the video's own speed, over the way that it goes; none where it hardly moves",
     ),
     **{
         f"motion {number + 1}": Column(
@@ -63,7 +71,7 @@ COLUMNS: dict[str, Column] = {
     },
     "retreat": Column(lambda score: score.retreat, "share", "low", "share of the way that is gone back at the end"),
     "repetition": Column(
-        lambda score: score.repetition, "share", "low", "frames more than a pixel behind the farthest so far"
+        lambda score: score.repetition, "share", "low", "frames behind the farthest so far by a tenth of the way"
     ),
     "frozen": Column(
         lambda score: score.frozen,
@@ -71,18 +79,27 @@ COLUMNS: dict[str, Column] = {
         "low",
         "steps with less than a quarter of the video's own speed, or of a tenth of the one asked for",
     ),
-    "jump": Column(lambda score: score.jump, "times", "low", "largest step over the median step"),
+    "jump": Column(lambda score: score.jump, "times", "low", "largest step over the usual step"),
     "seam": Column(
-        lambda score: score.seam, "times", "1", "mean step at the borders of windows or chunks over the median step"
+        lambda score: score.seam, "times", "1", "mean step at the borders of windows or chunks over the usual step"
     ),
     "jerk": Column(
         lambda score: score.jerk, "pixels/frame³", "low", "root mean square of the third difference of the path"
     ),
     "identity": Column(
-        lambda score: score.identity, "of [0, 1]", "low", "error of the colours of what moves, in the last quarter"
+        lambda score: score.identity[3],
+        "of [0, 1]",
+        "low",
+        "error of the colours of what stands out, in the last quarter",
     ),
     "background": Column(
-        lambda score: score.background, "of [0, 1]", "low", "error of the colours behind it, in the last quarter"
+        lambda score: score.background[3], "of [0, 1]", "low", "error of the colours behind it, in the last quarter"
+    ),
+    "stray": Column(
+        lambda score: score.stray, "of [0, 1]", "low", "the same of the patch and quarter of a video where it is most"
+    ),
+    "flash": Column(
+        lambda score: score.flash, "of [0, 1]", "low", "error of the colours of the frame where it is most"
     ),
     "sharpness": Column(
         lambda score: score.sharpness[3], "share", "1", "gradients in the last quarter over those of the truth"

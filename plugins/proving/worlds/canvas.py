@@ -59,9 +59,9 @@ class World(ABC):
     def flow(self, distances_F: Array, size: int = SIDE) -> Array:
         """Return how each pixel moves for each pixel of distance, (F, H, W, 2); zero where nothing moves."""
 
-    def things(self, distances_F: Array, size: int = SIDE) -> Array | None:
-        """Return how far things cover a still background, (F, H, W) in [0, 1]; None where everything moves."""
-        return None
+    @abstractmethod
+    def things(self, distances_F: Array, size: int = SIDE) -> Array:
+        """Return how far what stands out covers what lies behind it, (F, H, W) in [0, 1]."""
 
     @abstractmethod
     def follow(self, video_FHW3: Array) -> Track:
@@ -138,6 +138,13 @@ def middle_on_torus(weights_FHW: Array) -> Array:
     x_F = np.angle((weights_FHW * turns_S[None, None, :]).sum((1, 2))) * SIDE / (2 * np.pi)
     y_F = np.angle((weights_FHW * turns_S[None, :, None]).sum((1, 2))) * SIDE / (2 * np.pi)
     return np.stack([x_F, y_F], axis=1)
+
+
+def top(values: list[float]) -> float:
+    """Return where between -1/2 and 1/2 the parabola through three neighbouring values is highest."""
+    before, middle, after = values
+    bend = before - 2 * middle + after
+    return float(np.clip((before - after) / (2 * bend), -0.5, 0.5)) if bend < 0 else 0.0
 
 
 def _wave(rng: np.random.Generator, periods: tuple[int, int], amplitude: float) -> Wave:

@@ -151,7 +151,7 @@ class Comet(World):
         """Return the unwrapped middle of the head, (F, 1, 2)."""
         return self.body.path(distances_F)[:, None]
 
-    def things(self, distances_F: Array, size: int = SIDE) -> Array | None:
+    def things(self, distances_F: Array, size: int = SIDE) -> Array:
         """Return how far the comet covers the background, (F, H, W)."""
         return self.body.coverage(distances_F, size)
 

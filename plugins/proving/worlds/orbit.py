@@ -58,7 +58,7 @@ class Orbit(World):
         cover_FHW1 = self.coverage(distances_F, size)[..., None]
         return self.ground.render(size) * (1 - cover_FHW1) + np.asarray(self.body.colour) * cover_FHW1
 
-    def things(self, distances_F: Array, size: int = SIDE) -> Array | None:
+    def things(self, distances_F: Array, size: int = SIDE) -> Array:
         """Return how far the comet covers the background, (F, H, W)."""
         return self.coverage(distances_F, size)
 

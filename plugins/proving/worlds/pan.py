@@ -10,7 +10,7 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from .canvas import SIDE, Array, Ground, Track, World, draw_colour, unwrap
+from .canvas import SIDE, Array, Ground, Track, World, draw_colour, top, unwrap
 from .comet import Body
 
 TEXTURE = 1.5  # stronger than a background that only lies behind
@@ -48,6 +48,10 @@ class Pan(World):
         direction_2 = np.asarray(self.body.direction)
         return np.broadcast_to(direction_2, (len(distances_F), size, size, 2)).copy()
 
+    def things(self, distances_F: Array, size: int = SIDE) -> Array:
+        """Return how far the comet covers the texture, (F, H, W)."""
+        return self.body.coverage(distances_F, size)
+
     def follow(self, video_FHW3: Array) -> Track:
         """Find by correlation how far each frame has moved from the truth's first; presence is the correlation."""
         first_HW3 = self.render(np.zeros(1), video_FHW3.shape[1])[0]
@@ -67,11 +71,4 @@ def _shift(first_HW3: Array, frame_HW3: Array) -> tuple[tuple[float, float], flo
     rows = [correlation_HW[(row + step) % len(correlation_HW), column] for step in (-1, 0, 1)]
     columns = [correlation_HW[row, (column + step) % len(correlation_HW)] for step in (-1, 0, 1)]
     presence = float(correlation_HW[row, column]) / norm if norm > 0 else 0.0
-    return (float(column) + _top(columns), float(row) + _top(rows)), presence
-
-
-def _top(values: list[float]) -> float:
-    """Return where between -1/2 and 1/2 the parabola through three neighbouring values is highest."""
-    before, middle, after = values
-    bend = before - 2 * middle + after
-    return float(np.clip((before - after) / (2 * bend), -0.5, 0.5)) if bend < 0 else 0.0
+    return (float(column) + top(columns), float(row) + top(rows)), presence

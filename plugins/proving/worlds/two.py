@@ -48,7 +48,7 @@ class Two(World):
         """Return the unwrapped middles of the heads, (F, 2, 2)."""
         return np.stack([body.path(distances_F) for body in self.bodies], axis=1)
 
-    def things(self, distances_F: Array, size: int = SIDE) -> Array | None:
+    def things(self, distances_F: Array, size: int = SIDE) -> Array:
         """Return how far either comet covers the background, (F, H, W)."""
         return np.maximum(*(body.coverage(distances_F, size) for body in self.bodies))
 

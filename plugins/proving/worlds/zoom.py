@@ -11,7 +11,7 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from .canvas import SIDE, Array, Colour, Track, Wave, World, draw_colour, grid
+from .canvas import SIDE, Array, Colour, Track, Wave, World, draw_colour, grid, top
 
 PERIOD = float(np.log(4.0))  # the picture is the same again after a zoom by 4
 DISC = 3.5  # pixels from the centre below which the rings would be too fine to be seen
@@ -70,10 +70,14 @@ class Zoom(World):
         outwards_HW2 = self.direction * np.stack([x_HW, y_HW], axis=-1) / REFERENCE * outside_HW1
         return np.broadcast_to(outwards_HW2, (len(distances_F), size, size, 2)).copy()
 
+    def things(self, distances_F: Array, size: int = SIDE) -> Array:
+        """Return how far the disc covers the rings, (F, H, W); it stays where it is."""
+        return np.broadcast_to(_disc(self._polar(size)[0]), (len(distances_F), size, size)).copy()
+
     def follow(self, video_FHW3: Array) -> Track:
         """Find how far each frame has zoomed by comparing it with the truth at all distances of one period."""
-        step = 0.05
-        distances_D = np.arange(0, PERIOD * REFERENCE, step)
+        distances_D = np.arange(0, PERIOD * REFERENCE, PERIOD * REFERENCE / 220)
+        step = float(distances_D[1])
         # The disc is the same at every distance and would only hide the differences.
         outside_HW = _disc(self._polar(video_FHW3.shape[1])[0]) < HIDDEN
         known_DN = _without_mean(self.render(distances_D, video_FHW3.shape[1])[:, outside_HW])
@@ -81,8 +85,13 @@ class Zoom(World):
         norms_FD = np.linalg.norm(video_FN, axis=1)[:, None] * np.linalg.norm(known_DN, axis=1) + 1e-12
         likeness_FD = video_FN @ known_DN.T / norms_FD
         best_F = likeness_FD.argmax(axis=1)
+        around_F3 = (best_F[:, None] + np.arange(-1, 2)) % len(distances_D)
+        tops_F = [
+            top(likeness_D[around_3].tolist()) for likeness_D, around_3 in zip(likeness_FD, around_F3, strict=True)
+        ]
+        found_F = distances_D[best_F] + step * np.asarray(tops_F)
         # Unwrapped from no zoom at all, where the truth begins.
-        turns_F = np.unwrap(np.insert(distances_D[best_F], 0, 0.0), period=PERIOD * REFERENCE)[1:]
+        turns_F = np.unwrap(np.insert(found_F, 0, 0.0), period=PERIOD * REFERENCE)[1:]
         moved_F = self.direction * turns_F
         path_FN2 = np.stack([moved_F, np.zeros_like(moved_F)], axis=-1)[:, None]
         return Track(path_FN2, likeness_FD.max(axis=1)[:, None])
