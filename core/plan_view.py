@@ -10,8 +10,7 @@ from rich.table import Table
 
 from .budget import describe
 from .config import STRATEGY_KINDS
-from .errors import OutputError
-from .whole import whole_file
+from .picture import save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -191,11 +190,6 @@ def draw(plan: Plan, config: Config, path: Path) -> None:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(16, 7), layout="constrained")
-    known = figure.canvas.get_supported_filetypes() if hasattr(figure.canvas, "get_supported_filetypes") else {}
-    if path.suffix[1:].lower() not in known:
-        raise OutputError(
-            f"plan picture {path} must end in one of {', '.join('.' + ending for ending in sorted(known))}"
-        )
     step = round(plan.span.progress * (plan.steps - 1))
     figure.suptitle(f"{plan.frames} frames from a model trained on {plan.span.trained}; as of step {step + 1}")
     panels = figure.subplots(2, 4).flat
@@ -204,8 +198,7 @@ def draw(plan: Plan, config: Config, path: Path) -> None:
         paint(panel, plan, step)
     panels[7].axis("off")
     panels[7].text(0, 1, "\n".join(_choices(config)), va="top", family="monospace", size=8, wrap=True)
-    with whole_file(path) as part:
-        figure.savefig(part, dpi=100)
+    save_figure(figure, path)
 
 
 def _positions(panel: Axes, plan: Plan, step: int) -> None:

@@ -15,6 +15,19 @@ def part_of(path: Path) -> Path:
     return path.with_name(f".{path.stem}.part-{os.getpid()}{path.suffix}")
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder, and those above it, unless it is there.
+
+    Raises:
+        OutputError: the system refuses, or a file has that name.
+
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot make folder {path}: {error.strerror or error}") from None
+
+
 @contextmanager
 def whole_file(path: Path, what: str | None = None) -> Iterator[Path]:
     """Give a name to write to; it becomes ``path`` when the block ends well, and is removed when it does not.

@@ -56,13 +56,17 @@ class TestSpace:
             ("motion_bucket=20..200", Dimension("motion_bucket", low=20, high=200)),
             ("motion.strength=0.5..1.5", Dimension("motion.strength", low=0.5, high=1.5)),
             ("attention.window=7..14", Dimension("attention.window", low=7, high=14, whole=True)),
+            ("motion.strength=0..2", Dimension("motion.strength", low=0, high=2)),
+            ("steps=2..4", Dimension("steps", low=2, high=4, whole=True)),
+            ("positional.beta_fast=1..4", Dimension("positional.beta_fast", low=1, high=4)),
             ("positional=linear|yarn", Dimension("positional", choices=("linear", "yarn"))),
             ("attention.first=true|false", Dimension("attention.first", choices=(True, False))),
         ],
     )
     def test_dimensions_are_read_as_they_are_written(self, text, dimension):
-        assert parse(text) == dimension
-        assert parse(str(dimension)).key == dimension.key
+        config = whole(attention="freenoise", motion="compensated")
+        assert parse(text, config) == dimension
+        assert parse(str(dimension), config).key == dimension.key
 
     @pytest.mark.parametrize(
         ("text", "said"),
@@ -78,7 +82,7 @@ class TestSpace:
     )
     def test_what_is_no_dimension_is_refused(self, text, said):
         with pytest.raises(ConfigError) as caught:
-            parse(text)
+            parse(text, whole())
         assert said in str(caught.value)
 
     def test_by_default_the_bounded_options_of_what_is_named_are_searched(self):

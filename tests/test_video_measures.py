@@ -161,7 +161,7 @@ def test_a_models_image_encoder_says_how_like_the_frames_are(measure, tiny_folde
         (["empty"], "folder empty holds no PNGs"),
         (["text.mp4"], "video text.mp4 cannot be read"),
         (["grey.npy"], r"must hold \(F, H, W, 3\) in uint8, got \(4, 5\) in float64"),
-        (["pan", "-o", "plot.what"], "cannot write plot.what"),
+        (["pan", "-o", "plot.what"], "picture plot.what must end in one of"),
     ],
 )
 def test_what_cannot_be_measured_is_said_so(measure, tmp_path, arguments, message):

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
-from ...core.whole import whole_file
+from ...core.picture import save_figure
 from .pairs import Result
 
 
@@ -34,5 +34,4 @@ def draw_lengths(results: Sequence[Result], path: Path) -> None:
     times.set_ylim(bottom=0)
     memory.set(xscale="log", yscale="log", xlabel="frames", ylabel="MiB", title="memory that it takes")
     times.legend(frameon=False, fontsize="small")
-    with whole_file(path) as part:
-        figure.savefig(part, dpi=100)
+    save_figure(figure, path)

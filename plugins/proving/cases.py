@@ -99,7 +99,8 @@ def _spread(video_FHW3: Array, frames: int, *, fade: bool) -> Array:
     """Return a video of more frames, the ends in place: each frame held, or faded into the next."""
     place_F = np.linspace(0, len(video_FHW3) - 1, frames)
     if not fade:
-        return video_FHW3[place_F.round().astype(int)]
+        held_FHW3: Array = video_FHW3[place_F.round().astype(int)]
+        return held_FHW3
     before_F = np.minimum(place_F.astype(int), len(video_FHW3) - 2)
     share_F111 = (place_F - before_F)[:, None, None, None]
     faded_FHW3: Array = (1 - share_F111) * video_FHW3[before_F] + share_F111 * video_FHW3[before_F + 1]

@@ -11,6 +11,7 @@ import rich_click as click
 
 from ...core.cli_options import asked_config, config_options, json_option
 from ...core.hookspecs import hookimpl
+from ...core.picture import check_picture
 from ...core.progress import silence_models
 from .recipe import RECIPES
 
@@ -109,6 +110,7 @@ def sheet(
     from .methods import choose
 
     silence_models()
+    check_picture(output)
     methods = choose(names or ["linear + motion"])
     draw_sheet(methods, frames, steps, load_model(model, device="cpu"), plugins, output, seed)
     click.echo(output)
@@ -131,6 +133,8 @@ def measure(videos: tuple[Path, ...], output: Path | None, model: str | None, as
     if model:
         silence_models()
 
+    if output:
+        check_picture(output)
     measured = {}
     for path in videos:
         frames = measure_view.read_video(path)

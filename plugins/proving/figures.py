@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...core.whole import whole_file
+from ...core.picture import save_figure
 from .cases import TABLE_SEED, Case, make
 from .clips import BUCKETS, KINDS, draw_clip
 from .methods import Method
@@ -20,8 +20,6 @@ from .results import Row
 from .worlds.canvas import Array
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from ...core.manager import Plugins
     from ...core.model import Model
 
@@ -51,7 +49,7 @@ def draw_curves(rows: Sequence[Row], path: Path, methods: Sequence[str] = CURVES
         panel.set(title=f"{frames} frames", xlabel="frame", xlim=(0, frames - 1), ylim=(-0.1 * frames, 1.3 * frames))
     figure.axes[0].set_ylabel("distance moved / speed asked for")
     figure.axes[0].legend(frameon=False, fontsize="small")
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def draw_shares(rows: Sequence[Row], path: Path, columns: Sequence[str] = ("valid",)) -> None:
@@ -84,7 +82,7 @@ def draw_shares(rows: Sequence[Row], path: Path, columns: Sequence[str] = ("vali
     figure.axes[0].set_yticks(range(len(names)), names, fontsize="small")
     figure.axes[0].set_ylim(len(names) - 0.4, -0.6)
     figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside upper right", ncols=len(columns))
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def draw_worlds(path: Path, frames: int = 28, seed: int = 0) -> None:
@@ -109,9 +107,13 @@ def draw_sheet(
 def _sheet(blocks: Mapping[str, Mapping[str, Array]], path: Path) -> None:
     """Draw videos as rows of frames, evenly spaced from the first to the last, one block below the other."""
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     strips = [(name, video_FHW3) for block in blocks.values() for name, video_FHW3 in block.items()]
-    figure = Figure(figsize=(2.2 + 0.75 * SHOWN_FRAMES, 0.8 * len(strips) + 0.3), layout="constrained")
+    labels = 0.08 * max(len(name) for name, _ in strips)  # inches; they are no part of the layout
+    width = 0.3 + labels + 0.75 * SHOWN_FRAMES
+    layout = ConstrainedLayoutEngine(rect=(labels / width, 0, 1 - labels / width, 1))
+    figure = Figure(figsize=(width, 0.8 * len(strips) + 0.3), layout=layout)
     for place, (panel, (name, video_FHW3)) in enumerate(
         zip(figure.subplots(len(strips), 1, squeeze=False).flat, strips, strict=True)
     ):
@@ -124,9 +126,4 @@ def _sheet(blocks: Mapping[str, Mapping[str, Array]], path: Path) -> None:
         panel.set_yticks([])
         panel.set_ylabel(name, rotation=0, horizontalalignment="right", verticalalignment="center")
         panel.spines[:].set_visible(False)
-    _save(figure, path)
-
-
-def _save(figure: Figure, path: Path) -> None:
-    with whole_file(path) as part:
-        figure.savefig(part, dpi=100, bbox_inches="tight")  # labels at the left are no part of the layout
+    save_figure(figure, path)

@@ -9,12 +9,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from ...core.whole import whole_file
+from ...core.errors import LongtakeError
+from ...core.facts import first_line
+from ...core.whole import make_folder, whole_file
 from .optimize import MuonAndAdamW
 
 EMA_DECAY = 0.999
@@ -130,17 +133,22 @@ def _resume(stage: Stage, folder: Path) -> Progress:
     )
     checkpoint = folder / f"{stage.name}.pt"
     if checkpoint.exists():
-        state: dict[str, Any] = torch.load(checkpoint, weights_only=True, map_location="cpu")
-        stage.model.load_state_dict(state["model"])
-        progress.optimizer.load_state_dict(state["optimizer"])
-        progress.average = {name: kept.to(trained[name].device) for name, kept in state["average"].items()}
-        progress.step, progress.seconds = state["step"], state["seconds"]
-        progress.rows = [Row(*row) for row in state["rows"]]
+        try:
+            state: dict[str, Any] = torch.load(checkpoint, weights_only=True, map_location="cpu")
+            stage.model.load_state_dict(state["model"])
+            progress.optimizer.load_state_dict(state["optimizer"])
+            progress.average = {name: kept.to(trained[name].device) for name, kept in state["average"].items()}
+            progress.step, progress.seconds = state["step"], state["seconds"]
+            progress.rows = [Row(*row) for row in state["rows"]]
+        except (OSError, RuntimeError, LookupError, TypeError, UnpicklingError) as error:
+            raise LongtakeError(
+                f"checkpoint {checkpoint} cannot be read: {first_line(error)}; remove it and this stage begins anew"
+            ) from None
     return progress
 
 
 def _save(stage: Stage, progress: Progress, folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     state = {
         "model": stage.model.state_dict(),
         "optimizer": progress.optimizer.state_dict(),

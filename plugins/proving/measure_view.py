@@ -11,11 +11,12 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from ...core.errors import LongtakeError, OutputError
-from ...core.whole import whole_file
+from ...core.errors import LongtakeError
+from ...core.picture import save_figure
 from .video_measures import Frames, Measure
 
 Measured = dict[str, list[Measure]]
+SMALLEST = 8  # rows and columns; in less no motion can be seen
 
 
 def read_video(path: Path) -> Frames:
@@ -33,6 +34,8 @@ def read_video(path: Path) -> Frames:
         raise LongtakeError(f"video {path} cannot be read: {error}") from None
     if frames.ndim != 4 or frames.shape[-1] < 3 or frames.dtype != np.uint8:
         raise LongtakeError(f"video {path} must hold (F, H, W, 3) in uint8, got {frames.shape} in {frames.dtype}")
+    if min(frames.shape[1:3]) < SMALLEST:
+        raise LongtakeError(f"video {path} must have at least {SMALLEST} rows and columns, got {frames.shape[1:3]}")
     return frames[..., :3]
 
 
@@ -54,17 +57,22 @@ def as_json(measured: Measured) -> str:
     data = {
         video: {
             measure.name: {
-                "value": None if math.isnan(measure.value) else measure.value,
+                "value": _number(measure.value),
                 "unit": measure.unit,
                 "better": measure.better,
                 "meaning": measure.meaning,
-                "curve": [None if math.isnan(value) else value for value in measure.curve.tolist()],
+                "curve": [_number(value) for value in measure.curve.tolist()],
             }
             for measure in measures
         }
         for video, measures in measured.items()
     }
     return json.dumps(data)
+
+
+def _number(value: float) -> float | None:
+    """Return a number as JSON can hold it."""
+    return value if math.isfinite(value) else None
 
 
 def print_table(measured: Measured) -> None:
@@ -103,8 +111,4 @@ def draw(measured: Measured, path: Path) -> None:
         panel.set(title=names[index], xlabel="frame")
         panel.set_ylim(bottom=0)
     panels[0].legend(frameon=False)
-    with whole_file(path) as part:
-        try:
-            figure.savefig(part, dpi=100)
-        except ValueError as error:  # an ending that cannot be drawn
-            raise OutputError(f"cannot write {path}: {error}") from None
+    save_figure(figure, path)

@@ -115,15 +115,7 @@ def score(clip: Clip, video_FHW3: Array, borders: Sequence[int] = ()) -> Score:
     present_F = (there_FN | ~seen_FN).all(axis=1)
     identity, background, stray, flash = _drifts(clip.world, moved_F, video_FHW3)
     sharpness = _sharpness(clip.world, moved_F, video_FHW3)
-    looks_right = (
-        bool(present_F.all())
-        and max(identity) < THING_KEPT
-        and max(background) < COLOURS_KEPT
-        and stray < NOTHING_ELSE
-        and flash < FRAME_KEPT
-        and SHARP[0] < min(sharpness)
-        and max(sharpness) < SHARP[1]
-    )
+    looks_right = bool(present_F.all()) and _kept(identity, background, stray, flash, sharpness)
     steps_S = np.diff(moved_F)
     usual = max(float(np.median(np.abs(steps_S))), clip.speed / 4)
     quarters, frozen = _quarters(steps_S, clip.speed), _frozen(steps_S, scale, clip.speed)
@@ -152,6 +144,12 @@ def score(clip: Clip, video_FHW3: Array, borders: Sequence[int] = ()) -> Score:
         and _even(quarters, max(scale, 1.0), min(scale, 1.0)),
         valid_slowed=moves and bool(scaled_F.max() < NEAR) and scale > SLOWEST_VALID and _even(quarters, scale, scale),
     )
+
+
+def _kept(identity: Quarters, background: Quarters, stray: float, flash: float, sharpness: Quarters) -> bool:
+    """Whether colours and sharpness are kept, in the whole video, and nothing else has come in."""
+    colours = max(identity) < THING_KEPT and max(background) < COLOURS_KEPT and flash < FRAME_KEPT
+    return colours and stray < NOTHING_ELSE and SHARP[0] < min(sharpness) and max(sharpness) < SHARP[1]
 
 
 def _even(quarters: Quarters, fastest: float, slowest: float) -> bool:

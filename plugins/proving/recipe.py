@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ...core.errors import LongtakeError
+from ...core.whole import whole_file
 from .machine import commit, machine
 
 
@@ -39,13 +40,13 @@ class Recipe:
         The commits and machines that take part in the training are written beside it.
 
         Raises:
-            LongtakeError: the folder holds a training by another recipe.
+            LongtakeError: the folder holds a training by another recipe, or something else.
 
         """
         path, options = work / "recipe.json", asdict(self)
         before: dict[str, Any] = {"made": []}
         if path.exists():
-            before = json.loads(path.read_text(encoding="utf-8"))
+            before = self._read(path)
             for name in options.keys() - {"device", "compiled", "save_every"}:
                 if options[name] != before[name]:
                     raise LongtakeError(
@@ -54,7 +55,18 @@ class Recipe:
                     )
         here = f"commit {commit()}, {machine(self.device)}"
         made = before["made"] if here in before["made"] else [*before["made"], here]
-        path.write_text(json.dumps(options | {"made": made}), encoding="utf-8")
+        with whole_file(path) as part:
+            part.write_text(json.dumps(options | {"made": made}), encoding="utf-8")
+
+    def _read(self, path: Path) -> dict[str, Any]:
+        try:
+            before: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            missing = {"made", *asdict(self)} - before.keys()
+        except (OSError, ValueError, AttributeError) as error:
+            raise LongtakeError(f"{path} is no recipe of a training: {error}; choose another folder") from None
+        if missing:
+            raise LongtakeError(f"{path} is no recipe of a training: {', '.join(sorted(missing))} is missing")
+        return before
 
     def options(self) -> str:
         """Return the options of ``longtake prove train`` that differ from the defaults."""

@@ -193,6 +193,6 @@ def read_results(path: Path) -> tuple[list[Row], dict[str, Any]]:
     """
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-        return [Row(**row) for row in data["rows"]], data["about"]
+        return [Row(**row) for row in data["rows"]], dict(data["about"])
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise LongtakeError(f"{path} holds no results of a table: {error}") from None

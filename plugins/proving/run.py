@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ...core.errors import LongtakeError
 from ...core.model import load_model
+from ...core.whole import make_folder
 from .figures import draw_curves, draw_shares
 from .machine import commit, libraries, machine
 from .methods import STAGES, choose
@@ -91,10 +92,11 @@ def _results_so_far(out: Path, weights: str) -> tuple[dict[str, Row], list[str]]
     rows, about = read_results(path)
     if about.get("weights") != weights:
         raise LongtakeError(f"{path} holds results of other weights than this model's; choose another folder")
-    (out / "cells").mkdir(exist_ok=True)
+    make_folder(out / "cells")
     for row in rows:
-        if not (out / "cells" / row.cell).exists():
-            write_row(row, out / "cells" / row.cell)
+        path = out / "cells" / Path(row.cell).name
+        if not path.exists():
+            write_row(row, path)
     return {row.cell: row for row in rows}, list(about.get("made", []))
 
 

@@ -7,19 +7,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import signal
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from functools import cache
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 
 from ...core.errors import LongtakeError
-from ...core.whole import whole_file
+from ...core.whole import make_folder, whole_file
 from .cases import Case, Made, make
 from .clips import KINDS
 from .measures import score
@@ -87,7 +89,7 @@ def run_cells(cells: Iterable[Cell], folder: Path, workers: int, finished: Calla
         LongtakeError: a worker was killed.
 
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     missing = []
     for cell in cells:
         if (folder / cell.file).exists():
@@ -97,7 +99,7 @@ def run_cells(cells: Iterable[Cell], folder: Path, workers: int, finished: Calla
     # The long ones first, so that no worker is left alone with one at the end.
     missing.sort(key=lambda cell: -cell.frames * cell.seeds)
     # Processes that start from nothing: a fork of one whose threads have already worked may wait for them for ever.
-    with ProcessPoolExecutor(workers, get_context("spawn"), _end_at_ctrl_c) as pool:
+    with ProcessPoolExecutor(workers, get_context("spawn"), _begin_worker) as pool:
         running = {pool.submit(_write_cell, cell, folder): cell for cell in missing}
         try:
             for done in as_completed(running):
@@ -112,9 +114,17 @@ def run_cells(cells: Iterable[Cell], folder: Path, workers: int, finished: Calla
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _end_at_ctrl_c() -> None:
-    """Let a worker end without a word; the main process says what there is to say."""
+def _begin_worker() -> None:
+    """Let a worker end without a word, at Ctrl-C and when the main process is gone, which says what there is to say."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    def watch() -> None:
+        main = parent_process()
+        assert main
+        main.join()
+        os._exit(1)
+
+    Thread(target=watch, daemon=True).start()
 
 
 def _write_cell(cell: Cell, folder: Path) -> None:

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ...core.model import choose_device
+from ...core.whole import make_folder
 from .architecture import Architecture, build_pipeline
 from .check import save_sheet
 from .clips import HELD_OUT_SEED, Clips, encode, frames_of, prepare_clips
@@ -37,9 +38,10 @@ DROP_CONDITIONS = 0.1
 def train(recipe: Recipe, work: Path, architecture: Architecture | None = None) -> StableVideoDiffusionPipeline:
     """Train, or go on training, with checkpoints in ``work``; return the finished pipeline."""
     architecture = architecture or Architecture(latent_size=recipe.size // 4)
-    work.mkdir(parents=True, exist_ok=True)
+    device = choose_device(recipe.device)
+    make_folder(work)
     recipe.claim(work)
-    pipeline = build_pipeline(architecture, recipe.seed).to(choose_device(recipe.device))
+    pipeline = build_pipeline(architecture, recipe.seed).to(device)
     _train_vae(pipeline.vae, recipe, work)
     clips = _clips(pipeline, recipe, architecture, work)
     _train_decoder(pipeline.vae, clips, recipe, work)

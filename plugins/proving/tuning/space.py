@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import yaml
+from pydantic import BaseModel
 
 from ....core.config import STRATEGY_KINDS, Config, merge
 from ....core.contracts import RangedStrategy, Strategy
@@ -50,6 +51,12 @@ class Dimension:
             return trial.suggest_int(self.key, int(self.low), int(self.high))
         return trial.suggest_float(self.key, self.low, self.high)
 
+    def ends(self) -> tuple[Value, ...]:
+        """Return all choices, or the ends of the range."""
+        if self.choices:
+            return self.choices
+        return (int(self.low), int(self.high)) if self.whole else (self.low, self.high)
+
     def holds(self, value: Any) -> bool:
         """Whether the optimiser could choose this value."""
         if self.choices:
@@ -57,8 +64,8 @@ class Dimension:
         return isinstance(value, int | float) and self.low <= value <= self.high
 
 
-def parse(text: str) -> Dimension:
-    """Read ``KEY=LOW..HIGH`` or ``KEY=ONE|OTHER``.
+def parse(text: str, config: Config) -> Dimension:
+    """Read ``KEY=LOW..HIGH`` or ``KEY=ONE|OTHER``; whether numbers are whole ones is seen from the config.
 
     Raises:
         ConfigError: it is neither, or the range is empty.
@@ -82,7 +89,15 @@ def parse(text: str) -> Dimension:
             raise ConfigError(f"--search {text}: the range is empty")
     except (TypeError, yaml.YAMLError):
         raise ConfigError(f"--search {text}: the ends of a range are numbers") from None
-    return Dimension(key, low=low, high=high, whole=isinstance(low, int) and isinstance(high, int) and "." in key)
+    return Dimension(key, low=low, high=high, whole=_whole(key, config))
+
+
+def _whole(key: str, config: Config) -> bool:
+    """Whether the values of a key are whole numbers; those of a strategy that the config does not have may be any."""
+    kind, _, option = key.partition(".")
+    model: type[BaseModel] = type(getattr(config, kind)) if option else Config
+    field = model.model_fields.get(option or kind)
+    return field is not None and int in (field.annotation, *get_args(field.annotation))
 
 
 def usual_space(config: Config, named: list[str]) -> list[Dimension]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from ....core.errors import ConfigError, LongtakeError
-from ....core.whole import whole_file
+from ....core.whole import make_folder, whole_file
 from .space import Dimension, value_of, with_values
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def search(
         LongtakeError: the folder holds another search, nothing could be generated, or Optuna is not installed.
 
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     library = _optuna()
     study = _study(library, data, space, goal, folder)
 
@@ -110,7 +110,10 @@ def search(
 def _study(library: Any, data: dict[str, Any], space: Sequence[Dimension], goal: Goal, folder: Path) -> optuna.Study:
     log = library.storages.journal.JournalFileBackend(str(folder / "trials.log"))
     storage = library.storages.JournalStorage(log)
-    study: optuna.Study = library.create_study(storage=storage, study_name=NAME, load_if_exists=True)
+    try:
+        study: optuna.Study = library.create_study(storage=storage, study_name=NAME, load_if_exists=True)
+    except (ValueError, KeyError, TypeError) as error:
+        raise LongtakeError(f"{folder / 'trials.log'} is no log of a search: {error}; name another folder") from None
     asked = {"config": data, "space": [str(dimension) for dimension in space], "measure": goal.measure}
     for name, value in asked.items():
         before = study.user_attrs.get(name, value)

@@ -6,15 +6,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ....core.config import STRATEGY_KINDS, Config
+from ....core.config import STRATEGY_KINDS, Config, load_config
 from ....core.defaults import resolve
-from ....core.errors import LongtakeError
+from ....core.errors import ConfigError, LongtakeError
 from ....core.facts import read_facts
 from ....core.image import read_image
 from ....core.manager import Plugins
 from ....core.model import load_model
 from .goals import image_goal, worlds_goal
-from .space import parse, usual_space
+from .space import Dimension, parse, usual_space, with_values
 from .study import Trial, search
 from .view import draw
 
@@ -49,7 +49,9 @@ def tune(
 
     """
     portrait = False
-    if config.image and not worlds:
+    if config.image and worlds:
+        raise LongtakeError("name an image to tune on, or --worlds N for clips whose truth is known, not both")
+    if config.image:
         picture = read_image(config.image)
         portrait = picture.height > picture.width
     elif not worlds:
@@ -57,9 +59,12 @@ def tune(
     facts = read_facts(config.model)
     named = [kind for kind in STRATEGY_KINDS if getattr(config, kind)]
     whole = resolve(config.model_copy(update={"seed": config.seed or 0}), facts, plugins.registry, portrait=portrait)
-    space = [parse(text) for text in searched] or usual_space(whole, named)
-    if worlds:  # each clip has a motion bucket of its own
-        space = [dimension for dimension in space if dimension.key not in ("motion_bucket", "fps")]
+    space = [parse(text, whole) for text in searched]
+    for dimension in space:
+        _see_that_it_counts(dimension, whole, plugins, on_worlds=bool(worlds))
+    if not space:
+        # Each clip of a world has a motion bucket of its own.
+        space = [dimension for dimension in usual_space(whole, named) if not worlds or "." in dimension.key]
     if not space:
         raise LongtakeError("nothing to search: no option of these strategies has bounds; say what with --search")
     model = load_model(config.model, dtype=whole.dtype, device=whole.device, variant=config.variant)
@@ -71,3 +76,33 @@ def tune(
     found = search(whole.dump(), space, goal, trials, out, tell)
     draw(found, space, goal, out / "tune.png")
     return out / "best.yaml"
+
+
+def _see_that_it_counts(dimension: Dimension, config: Config, plugins: Plugins, *, on_worlds: bool) -> None:
+    """Find out before any trial whether the values of a dimension can be asked for, and change anything.
+
+    Raises:
+        LongtakeError: they cannot, or do not.
+
+    """
+    if on_worlds and dimension.key.split(".")[0] not in STRATEGY_KINDS:
+        raise LongtakeError(
+            f"--search {dimension} changes nothing on worlds, whose clips have it from the table; "
+            f"there, search strategies and their options: {', '.join(STRATEGY_KINDS)}"
+        )
+    problems = []
+    for value in dimension.ends():
+        try:
+            load_config(with_values(config.dump(), {dimension.key: value}), plugins.registry)
+        except ConfigError as error:
+            problems.append(f"--search {dimension}: {error}")
+    # Another strategy may be chosen beside it that has the option.
+    if len(problems) == len(dimension.ends()) and not _of_another(dimension, config, plugins):
+        raise LongtakeError(problems[0])
+
+
+def _of_another(dimension: Dimension, config: Config, plugins: Plugins) -> bool:
+    """Whether another strategy of the kind has the option."""
+    kind, _, option = dimension.key.partition(".")
+    classes = plugins.registry.classes.get(kind, {}) if option else {}
+    return any(option.split(".")[0] in each.model_fields for each in classes.values())

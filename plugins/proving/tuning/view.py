@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ....core.whole import whole_file
+from ....core.picture import save_figure
 from .space import Dimension
 from .study import Goal, Trial
 
@@ -46,8 +46,7 @@ def draw(trials: Sequence[Trial], space: Sequence[Dimension], goal: Goal, path: 
             panel.set_xlim(-0.5, len(dimension.choices) - 0.5)
     for panel in panels[1 + len(space) :]:
         panel.axis("off")
-    with whole_file(path) as part:
-        figure.savefig(part, dpi=100)
+    save_figure(figure, path)
 
 
 def _wish(goal: Goal) -> str:
