@@ -102,7 +102,10 @@ def _see_that_it_counts(dimension: Dimension, config: Config, plugins: Plugins, 
 
 
 def _of_another(dimension: Dimension, config: Config, plugins: Plugins) -> bool:
-    """Whether another strategy of the kind has the option."""
+    """Whether it is an option of another strategy of the kind than that of the config."""
     kind, _, option = dimension.key.partition(".")
-    classes = plugins.registry.classes.get(kind, {}) if option else {}
-    return any(option.split(".")[0] in each.model_fields for each in classes.values())
+    if not option:
+        return False
+    others = set(plugins.registry.classes[kind].values()) - {type(getattr(config, kind))}
+    name = option.split(".")[0]
+    return name not in type(getattr(config, kind)).model_fields and any(name in each.model_fields for each in others)
