@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .clips import KINDS
+from .methods import METHODS
 from .report import Estimate, difference, estimate, markdown, pick
 from .results import COLUMNS, Row, read_results
 
-MEASURED = ("valid", "error", "speed", "valid, own speed", "unevenness", "motion 4", "retreat", "identity")
+MANY = 64  # clips in the rows on which conclusions rest
 
 
 class Page:
@@ -42,13 +43,13 @@ class Page:
         return markdown([self.row(method, frames) for method in methods], columns, baseline)
 
     def lengths(self, methods: Sequence[str], column: str, lengths: Sequence[int]) -> str:
-        """Return a table of one column: methods by lengths."""
+        """Return a table of one column: methods by lengths; rows of few clips say so."""
         lines = [
             "| " + " | ".join([column, *(f"{frames} frames" for frames in lengths)]) + " |",
             "|" + "---|" * (1 + len(lengths)),
         ]
         for method in methods:
-            cells = [str(estimate(self.row(method, frames), column) or "–") for frames in lengths]
+            cells = [_cell(self.row(method, frames), column) for frames in lengths]
             lines.append("| " + " | ".join([method, *cells]) + " |")
         return "\n".join(lines)
 
@@ -56,7 +57,7 @@ class Page:
         """Return a table of one column at one length: methods by worlds."""
         lines = ["| " + " | ".join([column, *KINDS]) + " |", "|" + "---|" * (1 + len(KINDS))]
         for method in methods:
-            cells = [str(estimate(self.row(method, frames), column, kind) or "–") for kind in KINDS]
+            cells = [_cell(self.row(method, frames), column, kind) for kind in KINDS]
             lines.append("| " + " | ".join([method, *cells]) + " |")
         return "\n".join(lines)
 
@@ -78,21 +79,23 @@ class Page:
             lines.append("| " + " | ".join([f"{one} − {other}", *cells]) + " |")
         return "\n".join(lines)
 
-    def everything(self, frames: int) -> str:
-        """Return the whole table of one length."""
-        return markdown(list(pick(self.rows, frames).values()), MEASURED)
-
     def best(self, frames: int, column: str = "valid", count: int = 5) -> str:
-        """Return the methods with most of a column and least error, of those that are generated."""
-        found = [row for name, row in pick(self.rows, frames).items() if not name.startswith("truth")]
+        """Return the methods with most of a column and least error, of those that are generated, on many clips."""
+        picked = pick(self.rows, frames)
+        known = [method.name for method in METHODS if method.special != "truth" and method.name in picked]
+        found = [picked[name] for name in known if len(picked[name].seeds) >= MANY]
         means = {
             row.method: [estimate(row, title) or Estimate(0, 0, 0) for title in (column, "error")] for row in found
         }
         ranked = sorted(found, key=lambda row: (-means[row.method][0].mean, means[row.method][1].mean))[:count]
         return "\n".join(
-            f"- {row.method}: {column} {means[row.method][0]}, error {means[row.method][1]} ({len(row.seeds)} clips)"
-            for row in ranked
+            f"- {row.method}: {column} {means[row.method][0]}, error {means[row.method][1]}" for row in ranked
         )
+
+
+def _cell(row: Row, column: str, kind: str | None = None) -> str:
+    few = f" ({len(row.seeds)} clips)" if len(row.seeds) < MANY else ""
+    return f"{estimate(row, column, kind) or '–'}{few}"
 
 
 def _marked(found: Estimate) -> str:
