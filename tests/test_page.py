@@ -34,7 +34,8 @@ def test_tables_say_what_the_results_say(page, rows):
     assert page.about == {"commit": "abc"}
     lengths = page.lengths(["plain", "linear"], "speed", [14, 28]).splitlines()
     assert lengths[0] == "| speed | 14 frames | 28 frames |"
-    assert lengths[2].startswith(f"| plain | {estimate(rows[0], 'speed')} | {estimate(rows[1], 'speed')} |")
+    few = " (10 clips)"
+    assert lengths[2].startswith(f"| plain | {estimate(rows[0], 'speed')}{few} | {estimate(rows[1], 'speed')}{few} |")
     worlds = page.worlds(["linear"], 28, "background").splitlines()
     assert worlds[0] == "| background | pan | zoom | orbit | comet | two |"
     assert worlds[2].startswith("| linear | 0.0")
