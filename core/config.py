@@ -42,8 +42,12 @@ class Config(BaseModel):
     enlarge: int = Field(default=1, ge=1, le=64, description="Write every pixel as a square of this size.")
     steps: int | None = Field(default=None, ge=1, le=1000, description="Denoising steps.")
     seed: int | None = Field(default=None, ge=0, lt=2**63, description="Seed of all noise; by default drawn and told.")
-    motion_bucket: float = Field(
-        default=127, ge=0, allow_inf_nan=False, description="Amount of motion that the model is told."
+    motion_bucket: float | None = Field(
+        default=None,
+        ge=0,
+        allow_inf_nan=False,
+        description="Amount of motion that the model is told; by default 127, or half of the most it knows where that "
+        "is less.",
     )
     noise_aug: float = Field(
         default=0.02, ge=0, allow_inf_nan=False, description="Noise added to the start image before it is encoded."

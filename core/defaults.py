@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import math
 import secrets
 from typing import TYPE_CHECKING, Any
 
 from .budget import frames_decoded
 from .config import Config
+from .contracts import Span
 from .errors import ConfigError
 from .model import choose_device, choose_dtype
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("longtake")
 
+USUAL_BUCKET = 127.0
 # As stock SVD does it, where nothing is to be stretched.
 SHORT = {
     "positional": "none",
@@ -63,6 +66,9 @@ def resolve(config: Config, facts: ModelFacts, registry: Registry, *, portrait: 
     _say_if_idle(config, registry)
     if config.motion is None and chosen["motion"].name == "compensated":
         chosen["motion"] = _motion_for(chosen["positional"], registry)
+    chosen["motion_bucket"] = (
+        min(USUAL_BUCKET, facts.top_bucket / 2) if config.motion_bucket is None else config.motion_bucket
+    )
     chosen["steps"] = config.steps or chosen["sigmas"].default_steps
     chosen["seed"] = secrets.randbelow(2**32) if config.seed is None else config.seed
     chosen["output_fps"] = config.output_fps or config.fps
@@ -71,6 +77,7 @@ def resolve(config: Config, facts: ModelFacts, registry: Registry, *, portrait: 
     chosen["device"] = str(device)
     chosen["dtype"] = str(choose_dtype(config.dtype, device)).removeprefix("torch.")
     resolved = config.model_copy(update=chosen)
+    _say_if_too_fast(resolved, facts)
     return resolved.model_copy(update={"decode_chunk": config.decode_chunk or frames_decoded(resolved, facts)})
 
 
@@ -81,6 +88,23 @@ def _say_if_idle(config: Config, registry: Registry) -> None:
     }
     if meant and all(getattr(config, key) not in (None, value) for key, value in meant.items()):
         logger.warning("speed %s changes nothing here: %s are given", config.speed, ", ".join(meant))
+
+
+def _say_if_too_fast(config: Config, facts: ModelFacts) -> None:
+    """Warn where the motion bucket would have to be raised beyond what the model knows: the video will be slower."""
+    if config.motion is None or config.motion.name != "compensated" or config.frames is None:
+        return
+    span = Span(frames=config.frames, trained=facts.trained, progress=0.0)
+    unlimited = config.motion.model_copy(update={"limit": math.inf})
+    bucket = float(config.motion_bucket or 0)
+    wanted = float(unlimited.buckets(bucket, span).max())
+    known = min(getattr(config.motion, "limit", math.inf), facts.top_bucket)
+    if wanted > max(known, bucket):
+        logger.warning(
+            "motion bucket %.4g would be raised to %.4g for %d frames, and the model knows up to %.4g: the video will"
+            " be slower than asked for; a bucket of up to %.4g can be made up for",
+            *(bucket, wanted, config.frames, known, known * bucket / wanted),
+        )
 
 
 def _motion_for(positional: PositionalStrategy, registry: Registry) -> Strategy:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,14 @@ from .config import EMBEDDED
 from .engine.memory import UnetShape
 from .errors import ModelError, explain
 
+OWN_FILE = "longtake.json"  # beside model_index.json: what no config of diffusers has a place for
 PIPELINE = "StableVideoDiffusionPipeline"
 # The pixel area of 1024 x 576 is that of 768 x 768, which SVD's config states as its sample size.
 SVD_AREA = 768 * 768
 SVD_SAMPLE_SIZE = 96
 SVD_UNET = UnetShape(channels=(320, 640, 1280, 1280), layers=2, parameters=1_524_623_082)
 SVD_BLOCKS = ("CrossAttnDownBlockSpatioTemporal",) * 3 + ("DownBlockSpatioTemporal",)
+SVD_TOP_BUCKET = 255.0
 SVD_VAE = (128, 256, 512, 512)
 HUB_HINT = """
 it needs a network, or a copy in the hub's cache; if the model is gated, accept its licence on its page and log in with:
@@ -51,6 +54,7 @@ class ModelFacts:
         sigma_max: highest noise level that it knows.
         unet: what decides how much memory its UNet takes.
         vae_channels: of each level of its VAE, the one of whole pictures first.
+        top_bucket: highest motion bucket that it was trained on.
 
     """
 
@@ -64,6 +68,7 @@ class ModelFacts:
     sigma_max: PositiveFloat
     unet: UnetShape
     vae_channels: tuple[PositiveInt, ...]
+    top_bucket: PositiveFloat = SVD_TOP_BUCKET
 
     def native_size(self, *, portrait: bool = False) -> tuple[int, int]:
         """Return the (width, height) that it was trained on: 1024 x 576 for SVD, either way up."""
@@ -90,7 +95,11 @@ def read_facts(name: str) -> ModelFacts:
     if pipeline != PIPELINE:
         raise ModelError(f"model {name!r} is a {pipeline}, not Stable Video Diffusion ({PIPELINE})")
     configs = (_read_json(name, f"{part}/{file}.json") for part, file in _PARTS)
-    return facts_from(name, _parameters(folder_of(name)), *configs)
+    facts, folder = facts_from(name, _parameters(folder_of(name)), *configs), folder_of(name)
+    own = folder / OWN_FILE if folder else None
+    if own and own.exists():
+        return replace(facts, top_bucket=float(_read_json(name, OWN_FILE).get("top_motion_bucket", SVD_TOP_BUCKET)))
+    return facts
 
 
 _PARTS = (("unet", "config"), ("vae", "config"), ("scheduler", "scheduler_config"))

@@ -101,6 +101,7 @@ def make_plan(config: Config, facts: ModelFacts, *, shown_step: int = 0) -> Plan
     """
     assert config.positional and config.attention and config.noise and config.guidance and config.sigmas
     assert config.motion and config.frames and config.steps and config.seed is not None, "the config is not resolved"
+    assert config.motion_bucket is not None, "the config is not resolved"
     span = Span(frames=config.frames, trained=facts.trained)
     sigmas_S1 = config.sigmas.sigmas(config.steps, facts.sigma_min, facts.sigma_max)
     _check(config.sigmas, "sigmas", sigmas_S1, config.steps + 1)

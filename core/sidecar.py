@@ -86,6 +86,8 @@ def command(config: Config, output: Path, plugins: dict[str, str]) -> str | None
             words += [option, value["name"]]
             for setting in _settings(key, value):
                 words += ["--set", setting]
+        elif isinstance(value, bool):
+            words.append(option if value else option.replace("--", "--no-", 1))
         else:
             words += [option, str(value)]
     return shlex.join(words)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
 
 import pytest
 import yaml
@@ -49,7 +51,7 @@ def test_a_config_survives_being_written_and_read(data):
 @given(data=configs)
 def test_a_resolved_config_has_nothing_left_to_choose_and_stays_as_it_is(data):
     config = resolve(load_config(data, REGISTRY), XT, REGISTRY)
-    assert {name for name, value in config if value is None} <= {"image", "variant", "preview", "memory"}
+    assert {name for name, value in config if value is None} <= {"image", "variant", "preview", "memory", "weights"}
     assert resolve(config, XT, REGISTRY) == config
 
 
@@ -208,7 +210,7 @@ def test_the_default_motion_makes_up_for_what_is_stretched_and_no_more(positiona
     ],
 )
 def test_a_speed_chooses_what_is_not_given(asked, sigmas, guided_until, reuse, steps, caplog):
-    config = resolve(load_config({"frames": 100} | asked, REGISTRY), XT, REGISTRY)
+    config = resolve(load_config({"frames": 100, "motion_bucket": 50} | asked, REGISTRY), XT, REGISTRY)
     chosen = (config.sigmas.name, config.guidance.stop, config.reuse, config.steps)
     assert chosen == (sigmas, guided_until, reuse, steps)
     assert (config.positional.name, config.motion.name) == ("linear", "compensated")
@@ -217,12 +219,33 @@ def test_a_speed_chooses_what_is_not_given(asked, sigmas, guided_until, reuse, s
 
 
 def test_a_speed_that_has_nothing_left_to_choose_is_told(caplog):
-    exact = resolve(load_config({"frames": 100}, REGISTRY), XT, REGISTRY)
+    exact = resolve(load_config({"frames": 100, "motion_bucket": 50}, REGISTRY), XT, REGISTRY)
     faster = exact.model_copy(update={"speed": "draft"})
     assert resolve(faster, XT, REGISTRY) == faster
     assert [record.message for record in caplog.records] == [
         "speed draft changes nothing here: sigmas, guidance, reuse are given"
     ]
+
+
+@pytest.mark.parametrize(
+    ("asked", "facts", "bucket", "said"),
+    [
+        ({"frames": 25}, XT, 127, None),
+        ({"frames": 100, "motion_bucket": 60}, XT, 60, None),
+        ({"frames": 100}, XT, 127, "127 would be raised to 508 for 100 frames, and the model knows up to 255: .*63.75"),
+        ({"frames": 100, "motion": {"name": "compensated", "limit": 200}}, XT, 127, "knows up to 200: .* up to 50 can"),
+        ({"frames": 100, "motion": "constant"}, XT, 127, None),
+        ({"frames": 100, "positional": "none"}, XT, 127, None),
+        ({"frames": 100, "motion_bucket": 300, "motion": {"name": "compensated", "strength": 0}}, XT, 300, None),
+        ({"frames": 28, "motion_bucket": 24}, replace(XT, trained=14, top_bucket=48), 24, None),
+        ({"frames": 56}, replace(XT, trained=14, top_bucket=48), 24, "24 would be raised to 96 .* knows up to 48"),
+    ],
+)
+def test_what_is_too_fast_to_be_made_up_for_is_told(asked, facts, bucket, said, caplog):
+    assert resolve(load_config(asked, REGISTRY), facts, REGISTRY).motion_bucket == bucket
+    messages = [record.message for record in caplog.records]
+    assert len(messages) == (said is not None)
+    assert said is None or re.search(said, messages[0])
 
 
 def test_sizes_are_chosen_and_rounded_for_the_model(caplog):

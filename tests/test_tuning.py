@@ -32,7 +32,7 @@ def whole(**options):
     return resolve(config, read_facts("embedded"), PLUGINS.registry)
 
 
-DATA = whole(positional="yarn").dump()
+DATA = whole(positional="yarn", motion_bucket=127).dump()
 BUCKET = Dimension("motion_bucket", low=10.0, high=255.0)
 STRENGTH = Dimension("motion.strength", low=0.0, high=2.0)
 POSITIONAL = Dimension("positional", choices=("linear", "yarn", "none"))

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ...core.facts import OWN_FILE
 from .card import card
 from .check import as_picture, measure_pipeline
-from .clips import HELD_OUT_SEED, draw_clip
+from .clips import BUCKETS, HELD_OUT_SEED, draw_clip
 from .fit import Row, read_log, write_log
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ def save(pipeline: StableVideoDiffusionPipeline, out: Path) -> None:
     pipeline.unet.half()
     pipeline.vae.half()
     pipeline.save_pretrained(out)
+    (out / OWN_FILE).write_text(json.dumps({"top_motion_bucket": BUCKETS[1]}) + "\n", encoding="utf-8")
     index = out / "model_index.json"
     index.write_text(index.read_text().replace("CLIPImageProcessorPil", "CLIPImageProcessor"))
 

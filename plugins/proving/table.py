@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import signal
 from collections.abc import Callable, Iterable
@@ -117,6 +118,7 @@ def run_cells(cells: Iterable[Cell], folder: Path, workers: int, finished: Calla
 def _begin_worker() -> None:
     """Let a worker end without a word, at Ctrl-C and when the main process is gone, which says what there is to say."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    logging.getLogger("longtake").setLevel(logging.ERROR)  # clips are chosen, and asked for, knowingly
 
     def watch() -> None:
         main = parent_process()
