@@ -203,6 +203,11 @@ def test_a_table_is_made_in_parts_and_goes_on_from_its_results_alone(tmp_path):
     done = CliRunner().invoke(commands.prove, [*asked, "--frames", "5", "--method", "plain"])
     assert done.exit_code == 0, done.output
     assert read_results(tmp_path / "results.json")[0] == rows
+    others = replace(rows[1], cell="measured-otherwise.json")
+    write_results([rows[0], others], about, tmp_path / "results.json")
+    done = CliRunner().invoke(commands.prove, [*asked, "--frames", "5", "--method", "plain"])
+    assert done.exit_code == 0, done.output
+    assert read_results(tmp_path / "results.json")[0] == rows[:1]
     write_results(rows, {"weights": "another"}, tmp_path / "results.json")
     with pytest.raises(LongtakeError, match="holds results of other weights than this model's; choose another folder"):
         raise CliRunner().invoke(commands.prove, [*asked, "--frames", "5"]).exception

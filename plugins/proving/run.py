@@ -14,7 +14,7 @@ from .machine import commit, libraries, machine
 from .methods import STAGES, choose
 from .report import markdown, pick
 from .results import Row, read_results, read_row, write_results, write_row
-from .table import Cell, run_cells
+from .table import Cell, measures_version, run_cells
 
 SHOWN = ("valid", "error", "speed", "valid, own speed", "unevenness", "motion 4", "retreat", "identity")
 
@@ -82,6 +82,8 @@ def run_table(
 def _results_so_far(out: Path, weights: str) -> tuple[dict[str, Row], list[str]]:
     """Return the rows of earlier runs by cell, and how they were made; their cells are finished here too.
 
+    Rows of other measures than those of today are left out: they are measured again from their videos, or made anew.
+
     Raises:
         LongtakeError: they are another model's.
 
@@ -93,6 +95,7 @@ def _results_so_far(out: Path, weights: str) -> tuple[dict[str, Row], list[str]]
     if about.get("weights") != weights:
         raise LongtakeError(f"{path} holds results of other weights than this model's; choose another folder")
     make_folder(out / "cells")
+    rows = [row for row in rows if row.cell.endswith(f"-{measures_version()}.json")]
     for row in rows:
         path = out / "cells" / Path(row.cell).name
         if not path.exists():
