@@ -106,7 +106,7 @@ def test_a_recipe_is_written_whole(tmp_path):
     [
         (["--worlds", 1, "example"], "not both"),
         (["--worlds", 1, "--search", "motion_bucket=10..40"], "changes nothing on worlds"),
-        (["example", "--search", "motion.strenth=0..2"], "did you mean 'strength'"),
+        (["example", "--search", "motion.strenght=0..2"], "did you mean 'strength'"),
         (["example", "--search", "motion.strength=5..6"], "motion.strength"),
     ],
 )

@@ -107,13 +107,9 @@ def draw_sheet(
 def _sheet(blocks: Mapping[str, Mapping[str, Array]], path: Path) -> None:
     """Draw videos as rows of frames, evenly spaced from the first to the last, one block below the other."""
     from matplotlib.figure import Figure
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     strips = [(name, video_FHW3) for block in blocks.values() for name, video_FHW3 in block.items()]
-    labels = 0.08 * max(len(name) for name, _ in strips)  # inches; they are no part of the layout
-    width = 0.3 + labels + 0.75 * SHOWN_FRAMES
-    layout = ConstrainedLayoutEngine(rect=(labels / width, 0, 1 - labels / width, 1))
-    figure = Figure(figsize=(width, 0.8 * len(strips) + 0.3), layout=layout)
+    figure = Figure(figsize=(0.75 * SHOWN_FRAMES, 0.8 * len(strips) + 0.3), layout="constrained")
     for place, (panel, (name, video_FHW3)) in enumerate(
         zip(figure.subplots(len(strips), 1, squeeze=False).flat, strips, strict=True)
     ):
@@ -126,4 +122,4 @@ def _sheet(blocks: Mapping[str, Mapping[str, Array]], path: Path) -> None:
         panel.set_yticks([])
         panel.set_ylabel(name, rotation=0, horizontalalignment="right", verticalalignment="center")
         panel.spines[:].set_visible(False)
-    save_figure(figure, path)
+    save_figure(figure, path, fit=True)  # labels stand beside it
