@@ -22,11 +22,11 @@ lint: .venv/dev
 	mkdir -p .mypy_cache/path && ln -sfn "$(CURDIR)" .mypy_cache/path/longtake
 	MYPYPATH=.mypy_cache/path $(BIN)/mypy -m longtake $(foreach part,core plugins positional schedules,-p longtake.$(part))
 	$(BIN)/codespell
-	$(BIN)/cog --check --check-fail-msg "run: make docs" README.md docs/*.md
+	$(BIN)/cog --check --check-fail-msg "run: make docs" README.md docs/*.md docs/benchmarks/*.md
 
 # Fill in what the documentation takes from the code, and draw its pictures anew.
 docs: .venv/dev
-	$(BIN)/cog -r README.md docs/*.md
+	$(BIN)/cog -r README.md docs/*.md docs/benchmarks/*.md
 	$(BIN)/python docs/figures.py
 
 # Against diffusers, on this machine; takes about half an hour, and wants the machine for itself.

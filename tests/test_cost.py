@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from longtake import load_config, load_plugins
 from longtake.core.budget import work_of
 from longtake.core.defaults import resolve
-from longtake.core.engine.cost import Operations, Rate, count, measure_rate
+from longtake.core.engine.cost import BESIDE, Operations, Rate, count, measure_rate
 from longtake.core.engine.memory import UnetShape, Work
 from longtake.core.engine.reuse import Reuse
 from longtake.core.engine.split import Split
@@ -89,7 +89,7 @@ def test_a_rate_is_one_of_each_kind_of_work():
     rate = measure_rate(Work(UnetShape((32, 64), 1), 5, 12, 12, 4), torch.device("cpu"), torch.float32)
     assert 1e6 < rate.convolutions < 1e14
     assert 1e6 < rate.products < 1e14
-    assert Rate(2.0, 4.0).seconds(Operations(6.0, 8.0)) == 5.0
+    assert Rate(2.0, 4.0).seconds(Operations(6.0, 8.0)) == 5.0 * BESIDE
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 The multiplications are exact but for what every frame shares (embeddings of time, one image token). The rate is that of
 the two kinds of work that nearly all of them are, measured for a moment on the device; what moves memory without
-multiplying is in neither, so that a prediction is one of the size of things: within a factor of 1.5 where it was tried.
+multiplying is in neither, and counts as a share of it. A prediction is one of the size of things.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from .linear import run_linear
 from .memory import Work
 
 MOMENT = 0.1  # seconds of measuring each kind of work
+BESIDE = 1.75  # norms, activations, sums and Python; on two CPU cores 1.5 at a third of SVD's width, 2 at a tenth
 DEEPEST_MEASURED = 1280  # channels; wider matrices are no faster
 
 
@@ -46,8 +47,8 @@ class Rate:
     products: float
 
     def seconds(self, operations: Operations) -> float:
-        """Return how long so many operations take."""
-        return operations.convolutions / self.convolutions + operations.products / self.products
+        """Return how long so many operations take, with all that is done beside them."""
+        return BESIDE * (operations.convolutions / self.convolutions + operations.products / self.products)
 
 
 def count(work: Work, *, shallow: bool = False) -> Operations:
