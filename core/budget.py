@@ -35,7 +35,7 @@ def work_of(config: Config, facts: ModelFacts) -> Work:
     assert config.frames and config.width and config.height and config.dtype, "the config is not resolved"
     rows, columns = config.height // facts.vae_factor, config.width // facts.vae_factor
     number, reused = getattr(torch, config.dtype).itemsize, 2 if (config.reuse or 1) > 1 else 0
-    return Work(facts.unet, config.frames, rows, columns, number, reused, 1 if config.weights else number)
+    return Work(facts.unet, config.frames, rows, columns, number, reused, 1 if config.weights else None)
 
 
 def fit_memory(config: Config, facts: ModelFacts, *, weights_loaded: bool = False) -> MemoryPlan:
@@ -138,9 +138,9 @@ def describe(plan: MemoryPlan) -> str:
     )
 
 
-def apply_plan(engine: Engine, plan: MemoryPlan, device: torch.device, *, compiled: bool) -> None:
-    """Let an engine work as a plan says."""
-    engine.split = replace(plan.split, compiled=compiled)
+def apply_plan(engine: Engine, plan: MemoryPlan, device: torch.device) -> None:
+    """Let an engine work as a plan says, compiled as it was before."""
+    engine.split = replace(plan.split, compiled=engine.split.compiled)
     engine.make_skips = partial(HostSkips, device) if plan.host_skips else Skips
 
 
@@ -152,19 +152,15 @@ class FrugalDenoiser:
         engine: that runs its UNet.
         plan: by which the engine works; replaced when it asks for too much.
         device: of the UNet.
-        compiled: whether pieces of the UNet are compiled.
 
     """
 
-    def __init__(
-        self, denoiser: Denoiser, engine: Engine, plan: MemoryPlan, device: torch.device, *, compiled: bool = False
-    ) -> None:
+    def __init__(self, denoiser: Denoiser, engine: Engine, plan: MemoryPlan, device: torch.device) -> None:
         self._denoiser = denoiser
         self._engine = engine
         self._device = device
-        self._compiled = compiled
         self.plan = plan
-        apply_plan(engine, plan, device, compiled=compiled)
+        apply_plan(engine, plan, device)
 
     def __call__(self, latents_BFCYX: Tensor, sigma: float, *, conditional: bool = True) -> Tensor:
         """Return x0 as the denoiser does; nothing is lost when it has to be asked again."""
@@ -180,7 +176,7 @@ class FrugalDenoiser:
                 torch.cuda.empty_cache()
             logger.warning("out of memory at sigma %.4g; going on with %s", sigma, describe(smaller))
             self.plan = smaller
-            apply_plan(self._engine, smaller, self._device, compiled=self._compiled)
+            apply_plan(self._engine, smaller, self._device)
 
     def _smaller(self) -> MemoryPlan | None:
         """Return a plan for half of what the last one takes, else the most frugal one, else nothing."""

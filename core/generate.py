@@ -17,6 +17,7 @@ from .config import Config, load_config
 from .decode import decode
 from .defaults import resolve
 from .denoiser import UnetDenoiser
+from .engine.split import Split
 from .errors import ConfigError
 from .facts import read_facts
 from .image import EXAMPLE, ImageLike, example_image, fit_image, read_image
@@ -103,7 +104,7 @@ def generate(
                 device=config.device,
                 variant=config.variant,
                 weights=config.weights,
-                comes_and_goes=True,  # what is not at work leaves its room to what is
+                in_turn=True,  # what is not at work leaves its room to what is
             )
         )
     generator = torch.Generator().manual_seed(config.seed)  # on the CPU: the same noise on every device
@@ -165,11 +166,17 @@ def _denoise(run: Run, memory: MemoryPlan, hooks: pluggy.HookRelay, generator: t
     with (
         timed(run.timings, "denoise"),
         run.model.at_hand("unet") as unet,
-        installed(unet, config.positional, config.attention, trained=facts.trained) as seams,
+        installed(
+            unet,
+            config.positional,
+            config.attention,
+            trained=facts.trained,
+            split=Split(compiled=config.compile),
+        ) as seams,
     ):
         stock = UnetDenoiser(unet, run.conditioning, plan, seams)
         run.engine = seams.engine
-        denoiser = FrugalDenoiser(stock, seams.engine, memory, run.model.device, compiled=config.compile)
+        denoiser = FrugalDenoiser(stock, seams.engine, memory, run.model.device)
         return denoise(denoiser, noise_BFCYX, plan.sigmas_S1, plan.guidance_SF, hooks=hooks, run=run)
 
 

@@ -28,14 +28,14 @@ class Model:
     Attributes:
         pipeline: of diffusers; what is done to it (adapters, offloading) counts here too.
         facts: of the model.
-        comes_and_goes: a device to which each part is brought while it works, and from which it is taken again; None:
-            all parts stay where they are.
+        brought_to: a device to which each part is brought while it works, and from which it is taken again; None: all
+            parts stay where they are.
 
     """
 
     pipeline: StableVideoDiffusionPipeline
     facts: ModelFacts
-    comes_and_goes: torch.device | None = None
+    brought_to: torch.device | None = None
 
     @classmethod
     def of(cls, pipeline: StableVideoDiffusionPipeline, name: str = "pipeline") -> Model:
@@ -54,7 +54,7 @@ class Model:
     @property
     def device(self) -> torch.device:
         """Where it works, which is not where its weights are while they are offloaded."""
-        return self.comes_and_goes or torch.device(self.pipeline._execution_device)
+        return self.brought_to or torch.device(self.pipeline._execution_device)
 
     @property
     def weights(self) -> str | None:
@@ -66,11 +66,11 @@ class Model:
     def at_hand(self, part: str) -> Iterator[Any]:
         """Give a part of the pipeline where it works, for the time of the block."""
         module = getattr(self.pipeline, part)
-        if self.comes_and_goes is None:
+        if self.brought_to is None:
             yield module
             return
         home = module.device
-        module.to(self.comes_and_goes)
+        module.to(self.brought_to)
         try:
             yield module
         finally:
@@ -97,7 +97,7 @@ def choose_device(asked: str | None) -> torch.device:
     try:
         device = torch.device(asked)
         torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError):
+    except (RuntimeError, AssertionError, NotImplementedError):  # every backend that is not there says so its own way
         raise ModelError(f"device {asked!r} is not available here; try cpu") from None
     return device
 
@@ -117,7 +117,7 @@ def load_model(
     device: torch.device | str | None = None,
     variant: str | None = None,
     weights: str | None = None,
-    comes_and_goes: bool = False,
+    in_turn: bool = False,
 ) -> Model:
     """Load the weights of SVD; only safetensors, never pickles.
 
@@ -127,12 +127,14 @@ def load_model(
         device: where to; by default the best there is.
         variant: of the weight files, such as ``"fp16"``; by default whichever fits the precision and exists.
         weights: "float8" holds those of the UNet in 8 bits; they are computed with in ``dtype``.
-        comes_and_goes: whether its parts are on the device only while they work.
+        in_turn: whether its parts are on the device only while they work, one after another.
 
     Raises:
-        ModelError: it cannot be found or loaded, or is no SVD.
+        ModelError: it cannot be found or loaded, or is no SVD; weights cannot be held so.
 
     """
+    if weights not in (None, *STORED):
+        raise ModelError(f"weights cannot be held in {weights!r}; known: {', '.join(STORED)}")
     facts = read_facts(name)
     device = device if isinstance(device, torch.device) else choose_device(device)
     dtype = dtype if isinstance(dtype, torch.dtype) else choose_dtype(dtype, device)
@@ -147,7 +149,7 @@ def load_model(
             _check_sizes(pipeline, name)
             if weights:
                 pipeline.unet.enable_layerwise_casting(getattr(torch, STORED[weights]), dtype)
-            return Model(pipeline, facts, device) if comes_and_goes else Model(pipeline.to(device), facts)
+            return Model(pipeline, facts, device) if in_turn else Model(pipeline.to(device), facts)
     what = f" (variant {variant})" if variant else ""
     hint = "" if folder else HUB_HINT
     raise ModelError(f"model {name!r}{what} cannot be loaded: " + "\n".join(dict.fromkeys(failures)) + hint)

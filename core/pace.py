@@ -8,6 +8,7 @@ import torch
 
 from .budget import work_of
 from .engine.cost import Rate, count, measure_rate
+from .engine.reuse import works_everything_out
 
 if TYPE_CHECKING:
     from .config import Config
@@ -32,6 +33,5 @@ def step_seconds(plan: Plan, config: Config, facts: ModelFacts, rate: Rate | Non
     seconds = []
     for step in range(plan.steps):
         calls = 1 if bool((plan.guidance_SF[step] == 1).all()) else 2
-        all_of_it = step % (config.reuse or 1) == 0 or step == plan.steps - 1
-        seconds.append(calls * (whole if all_of_it else shallow))
+        seconds.append(calls * (whole if works_everything_out(step, plan.steps, config.reuse) else shallow))
     return seconds

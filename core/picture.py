@@ -26,8 +26,8 @@ def check_picture(path: Path) -> None:
         raise OutputError(f"picture {path} must end in one of {', '.join(f'.{ending}' for ending in sorted(known))}")
 
 
-def save_figure(figure: Figure, path: Path, *, fit: bool = False) -> None:
-    """Write a figure, as large as it is or, with ``fit``, as large as what is drawn in it.
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure.
 
     Raises:
         OutputError: its ending is none that can be drawn, or the system refuses.
@@ -35,4 +35,4 @@ def save_figure(figure: Figure, path: Path, *, fit: bool = False) -> None:
     """
     check_picture(path)
     with whole_file(path) as part:
-        figure.savefig(part, dpi=100, bbox_inches="tight" if fit else None)
+        figure.savefig(part, dpi=100)

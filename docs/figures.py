@@ -1,7 +1,7 @@
 """Draw the pictures of the documentation: ``make docs``.
 
 Everything is generated here and now, with the embedded model and fixed seeds. The start image, whose comet does not
-cross the border, and the motion bucket were picked by hand after looking at a few; the README says how many.
+cross the border, and the motion bucket were picked by hand after looking at a few.
 """
 
 from __future__ import annotations

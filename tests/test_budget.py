@@ -119,6 +119,8 @@ def denoiser(times):
         return engine.run()
 
     class Engine:
+        split = Split(compiled=True)
+
         def run(self):
             return torch.ones(1)
 
@@ -135,6 +137,7 @@ def test_out_of_memory_goes_on_with_half_until_it_fits(caplog):
     splits = [split for split, _ in exhausted.splits]
     assert len(splits) == 2
     assert splits[0] != splits[-1]
+    assert all(split.compiled for split in splits)  # as it was asked for, before and after
     assert exhausted.splits[0][1] is Skips
     assert isinstance(exhausted.splits[-1][1](), HostSkips)
     assert "out of memory at sigma 3; going on with about" in caplog.text
@@ -146,7 +149,7 @@ def test_out_of_memory_that_nothing_helps_is_raised():
     frugal, exhausted = denoiser(99)
     with pytest.raises(torch.OutOfMemoryError):
         frugal(torch.zeros(1), 3.0)
-    assert exhausted.splits[-1][0] == Split(workspace=1, keep=False)
+    assert exhausted.splits[-1][0] == Split(workspace=1, keep=False, compiled=True)
     assert len(exhausted.splits) < 10
 
 

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 import longtake.core.decode as decoding
 from longtake import decode, load_model
 from longtake.core.decode import to_pictures
+from longtake.core.engine.decoder import DecoderEngine
+from longtake.core.engine.split import Split
 from longtake.plugins.proving.cases import Case
 
 
@@ -82,3 +84,36 @@ def test_pictures_are_clipped_and_rounded(value):
     assert picture.dtype == np.uint8
     assert picture.shape == (1, 2, 2, 3)
     assert abs(picture[0, 0, 0, 0] - min(max(value / 2 + 0.5, 0), 1) * 255) <= 0.5001
+
+
+@pytest.fixture(scope="module")
+def vae(make_pipeline):
+    return make_pipeline().vae.double()
+
+
+@given(
+    frames=st.integers(1, 7),
+    rows=st.integers(2, 5),
+    columns=st.integers(2, 5),
+    workspace=st.none() | st.integers(1, 300_000),
+    keep=st.booleans(),
+)
+@settings(max_examples=15)
+@torch.no_grad()
+def test_the_decoder_equals_diffusers_however_the_work_is_split(vae, frames, rows, columns, workspace, keep):
+    latents = torch.randn(frames, 4, rows, columns, dtype=torch.float64)
+    stock = vae.decode(latents, num_frames=frames).sample
+    torch.testing.assert_close(DecoderEngine(vae).run(latents, Split(workspace, keep)), stock, atol=1e-11, rtol=0)
+
+
+@torch.no_grad()
+def test_a_decoder_with_more_layers_pairs_its_blocks_as_diffusers_does():
+    from diffusers import AutoencoderKLTemporalDecoder
+
+    torch.manual_seed(0)
+    vae = AutoencoderKLTemporalDecoder(
+        block_out_channels=(32, 64), down_block_types=("DownEncoderBlock2D",) * 2, layers_per_block=3, latent_channels=4
+    ).double()
+    latents = torch.randn(3, 4, 4, 5, dtype=torch.float64)
+    stock = vae.decode(latents, num_frames=3).sample
+    torch.testing.assert_close(DecoderEngine(vae).run(latents, Split(40_000)), stock, atol=1e-11, rtol=0)

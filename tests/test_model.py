@@ -101,7 +101,7 @@ def test_a_model_loaded_for_one_generation_has_each_part_at_hand_in_turn(tiny_fo
 
     @contextmanager
     def watched(self, part):
-        assert self.comes_and_goes == torch.device("cpu")
+        assert self.brought_to == torch.device("cpu")
         held.append(part)
         with at_hand(self, part) as module:
             yield module
@@ -133,6 +133,8 @@ def test_weights_held_in_8_bits_are_computed_with_in_full(tiny_folder, tiny_mode
         theirs = unet(*inputs)[0]
         with installed(unet):
             torch.testing.assert_close(unet(*inputs, return_dict=False)[0], theirs, atol=1e-4, rtol=0)
+    with pytest.raises(ModelError, match="weights cannot be held in 'int4'; known: float8"):
+        load_model(str(tiny_folder), device="cpu", weights="int4")
     with pytest.raises(ConfigError, match="weights='float8' was asked for, but the model given is in None"):
         generate(picture, model=tiny_model, weights="float8", **asked)
 

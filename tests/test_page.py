@@ -85,7 +85,7 @@ def test_pictures_show_every_method_and_world(rows, tmp_path):
     shares = np.asarray(Image.open(tmp_path / "shares.png").convert("RGB")).reshape(-1, 3)
     assert (shares == (31, 119, 180)).all(axis=1).sum() > 50
     worlds = np.asarray(Image.open(tmp_path / "worlds.png").convert("RGB")).astype(float)
-    assert worlds.shape[1] > 1.5 * worlds.shape[0] > 400
+    assert worlds.shape[1] > 2 * worlds.shape[0] > 400
 
 
 def test_the_command_draws_a_sheet(tmp_path):

@@ -2,15 +2,18 @@
 
 import csv
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import click
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -189,6 +192,22 @@ def test_the_embedded_decoder_mixes_in_time(embedded):
         together = embedded.vae.decode(latents, num_frames=4).sample
         alone = embedded.vae.decode(latents, num_frames=1).sample
     assert (together - alone).abs().max() > 0.05
+
+
+def test_a_card_is_measured_again_and_the_rest_of_it_stays(tmp_path, monkeypatch):
+    folder = shutil.copytree(EMBEDDED, tmp_path / "model")
+    (folder / "card.md").write_text("# A model\n\nMade by hand.\n\n## Motion\n\nof another time\n")
+    monkeypatch.setattr("longtake.plugins.proving.export.measure_pipeline", partial(measure_pipeline, steps=2))
+    done = CliRunner().invoke(commands.prove, ["card", str(folder), "--cases", "1"])
+    assert done.exit_code == 0, done.output
+    card = (folder / "card.md").read_text()
+    assert card.startswith("# A model\n\nMade by hand.\n\n## Motion\n\n1 held-out clips")
+    assert f"`longtake prove card` at commit {commit()}, {machine()}." in card
+    assert len(re.findall(r"^\| (1|3) \| (pan|zoom|orbit|comet|two) \| [01] of 1 \|", card, re.MULTILINE)) == 10
+    assert "another time" not in card
+    (folder / "card.md").unlink()
+    with pytest.raises(longtake.LongtakeError, match=r"holds no model made by longtake prove train: it has no card.md"):
+        raise CliRunner().invoke(commands.prove, ["card", str(folder)]).exception
 
 
 def test_the_card_says_what_the_log_says():

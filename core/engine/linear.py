@@ -1,7 +1,7 @@
 """Linear layers by the faster of two kernels.
 
-On a CPU PyTorch hands products of float32 matrices to MKL, which on processors that are not Intel's may run at half the
-rate of oneDNN; PyTorch carries oneDNN too, for its compiler. The result differs in the order of the sums.
+On a CPU PyTorch hands products of float32 matrices to MKL. It carries oneDNN too, for its compiler, which was the
+faster one on a processor of AMD's. The result differs in the order of the sums.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ class Work:
         columns: of latents.
         number: bytes of a number.
         reused: branches whose deep features are kept from call to call.
-        held: bytes that a weight is held in; 0 = those of a number.
+        stored: bytes that a weight is stored in; by default those of a number.
 
     """
 
@@ -55,7 +55,7 @@ class Work:
     columns: int
     number: int
     reused: int = 0
-    held: int = 0
+    stored: int | None = None
 
     @property
     def pixels(self) -> list[int]:
@@ -69,7 +69,7 @@ class Work:
     @property
     def weights(self) -> int:
         """Bytes of the UNet's weights."""
-        return self.shape.parameters * (self.held or self.number)
+        return self.shape.parameters * (self.stored or self.number)
 
 
 @dataclass(frozen=True, slots=True)

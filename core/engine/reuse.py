@@ -11,6 +11,11 @@ from collections.abc import Hashable
 from .split import Source
 
 
+def works_everything_out(step: int, steps: int, every: int | None) -> bool:
+    """Whether a step uses nothing of an earlier one: each ``every``-th, and the last, which nothing mends."""
+    return step % (every or 1) == 0 or step == steps - 1
+
+
 class Reuse:
     """What the deep levels gave in an earlier call, for each branch."""
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ...core.budget import workspace_for
+from ...core.defaults import GUIDED_AT_FIRST
 from ...core.engine.decoder import DecoderEngine
 from ...core.engine.reuse import Reuse
 from ...core.engine.skips import HostSkips
@@ -59,24 +60,6 @@ def _engine(
 
 
 @contextmanager
-def _small_chunks(unet: Any, inputs: tuple[Tensor, ...]) -> Iterator[Call]:
-    with _engine(unet, inputs, narrow=NARROW) as call:
-        yield call
-
-
-@contextmanager
-def _host_skips(unet: Any, inputs: tuple[Tensor, ...]) -> Iterator[Call]:
-    with _engine(unet, inputs, on_host=True) as call:
-        yield call
-
-
-@contextmanager
-def _engine_compiled(unet: Any, inputs: tuple[Tensor, ...]) -> Iterator[Call]:
-    with _engine(unet, inputs, compiled=True) as call:
-        yield call
-
-
-@contextmanager
 def _reused(unet: Any, inputs: tuple[Tensor, ...]) -> Iterator[Call]:
     """Give the calls between two that work everything out: deep features are there already."""
     with installed(unet, split=Split(workspace_for(inputs[0].device))) as seams:
@@ -90,10 +73,10 @@ UNET: dict[str, Any] = {
     "diffusers, chunked feed-forward": _forward_chunking,
     "diffusers, compiled": _compiled,
     "longtake": _engine,
-    "longtake, small chunks": _small_chunks,
-    "longtake, skips in the host's memory": _host_skips,
+    "longtake, small chunks": partial(_engine, narrow=NARROW),
+    "longtake, skips in the host's memory": partial(_engine, on_host=True),
     "longtake, deep features reused": _reused,
-    "longtake, compiled": _engine_compiled,
+    "longtake, compiled": partial(_engine, compiled=True),
 }
 
 
@@ -162,7 +145,7 @@ PIPELINE: dict[str, Any] = {
 SPEED: dict[str, Any] = {
     "exact": _generate,
     "ays sigmas": partial(_generate, sigmas="ays"),
-    "guided in the first half": partial(_generate, guidance={"name": "linear", "stop": 0.5}),
+    "guided in the first half": partial(_generate, guidance=GUIDED_AT_FIRST),
     "deep features every 3 steps": partial(_generate, reuse=3),
     "fast": partial(_generate, speed="fast"),
     "draft": partial(_generate, speed="draft"),

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class Scored:
     """One held-out clip, generated and measured."""
 
     clip: Clip
@@ -63,11 +63,11 @@ def save_sheet(pipeline: StableVideoDiffusionPipeline, path: Path, steps: int = 
 
 def measure_pipeline(
     pipeline: StableVideoDiffusionPipeline, cases: int = 8, steps: int = 25, guidance: float = 1.0
-) -> list[Case]:
+) -> list[Scored]:
     """Generate held-out clips of each world, their motion spaced evenly, and score them."""
     measured = []
     for kind in KINDS:
         for seed, bucket in enumerate(np.linspace(*BUCKETS, 2 * cases + 1)[1::2]):
             clip = draw_clip(HELD_OUT_SEED + 100 + seed, kind, motion_bucket=float(bucket), fps=7.0)
-            measured.append(Case(clip, score(clip, generate(pipeline, clip, seed, steps, guidance))))
+            measured.append(Scored(clip, score(clip, generate(pipeline, clip, seed, steps, guidance))))
     return measured

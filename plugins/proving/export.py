@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ...core.errors import LongtakeError
 from ...core.facts import OWN_FILE
-from .card import card
-from .check import as_picture, measure_pipeline
+from ...core.model import load_model
+from ...core.whole import whole_file
+from .card import card, with_motion
+from .check import Scored, as_picture, measure_pipeline
 from .clips import BUCKETS, HELD_OUT_SEED, draw_clip
 from .fit import Row, read_log, write_log
 
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
 
     from .recipe import Recipe
 
+CARD = "card.md"
 STAGES = ("vae", "decoder", "unet")
 LOG_ROWS = 60  # per stage
 EXAMPLE_SIZE = 256  # pixels; the small model sees it at its own size
@@ -33,8 +37,7 @@ def export(pipeline: StableVideoDiffusionPipeline, recipe: Recipe, work: Path, o
 
     save(pipeline, out)
     written = StableVideoDiffusionPipeline.from_pretrained(out)
-    written.set_progress_bar_config(disable=True)
-    measured = {guidance: measure_pipeline(written, cases, guidance=guidance) for guidance in GUIDANCES}
+    measured = measure(written, cases)
     example = draw_clip(EXAMPLE_SEED, EXAMPLE_KIND).world.render(np.zeros(1), EXAMPLE_SIZE)[0]
     as_picture(example).save(out / "example.png", optimize=True)
     rows = thinned_logs(work)
@@ -42,7 +45,30 @@ def export(pipeline: StableVideoDiffusionPipeline, recipe: Recipe, work: Path, o
     last = {row.stage: row for row in rows}
     made = json.loads((work / "recipe.json").read_text(encoding="utf-8"))["made"]
     text = card(recipe, made, last, measured, written.unet.config.num_frames, written.vae.config.sample_size)
-    (out / "card.md").write_text(text, encoding="utf-8")
+    (out / CARD).write_text(text, encoding="utf-8")
+
+
+def measure(pipeline: StableVideoDiffusionPipeline, cases: int) -> dict[float, list[Scored]]:
+    """Return what a finished model makes of held-out clips, for each guidance of the card."""
+    pipeline.set_progress_bar_config(disable=True)
+    return {guidance: measure_pipeline(pipeline, cases, guidance=guidance) for guidance in GUIDANCES}
+
+
+def measure_again(folder: Path, cases: int) -> Path:
+    """Measure a finished model again, and write that into its card.
+
+    Raises:
+        LongtakeError: the folder holds no model, or it has no card.
+
+    """
+    path = folder / CARD
+    if not path.exists():
+        raise LongtakeError(f"{folder} holds no model made by longtake prove train: it has no {CARD}")
+    pipeline = load_model(str(folder), device="cpu").pipeline
+    text = with_motion(path.read_text(encoding="utf-8"), measure(pipeline, cases), pipeline.unet.config.num_frames)
+    with whole_file(path) as part:
+        part.write_text(text, encoding="utf-8")
+    return path
 
 
 def save(pipeline: StableVideoDiffusionPipeline, out: Path) -> None:

@@ -52,13 +52,12 @@ def draw_curves(rows: Sequence[Row], path: Path, methods: Sequence[str] = CURVES
     save_figure(figure, path)
 
 
-def draw_shares(rows: Sequence[Row], path: Path, columns: Sequence[str] = ("valid",)) -> None:
+def draw_shares(rows: Sequence[Row], path: Path) -> None:
     """Draw the share of valid videos of every method with its interval, a panel for each length.
 
     Args:
         rows: of the table.
         path: of the picture.
-        columns: shares, each in a colour of its own.
 
     """
     from matplotlib.figure import Figure
@@ -69,19 +68,15 @@ def draw_shares(rows: Sequence[Row], path: Path, columns: Sequence[str] = ("vali
     panels = figure.subplots(1, len(lengths), sharey=True, squeeze=False).flat
     for panel, frames in zip(panels, lengths, strict=True):
         found = pick(rows, frames)
-        for number, column in enumerate(columns):
-            for place, name in enumerate(names):
-                share = estimate(found[name], column) if name in found else None
-                if share:
-                    height, colour = place + 0.15 * (2 * number - 1), f"C{number}"
-                    panel.plot([share.low, share.high], [height, height], color=colour, linewidth=1)
-                    panel.plot(share.mean, height, "o", color=colour, markersize=4)
-            panel.plot([], [], "o", color=f"C{number}", markersize=4, label=column)
-        panel.set(title=f"{frames} frames", xlabel="share of videos", xlim=(-0.03, 1.03))
+        for place, name in enumerate(names):
+            share = estimate(found[name], "valid") if name in found else None
+            if share:
+                panel.plot([share.low, share.high], [place, place], color="C0", linewidth=1)
+                panel.plot(share.mean, place, "o", color="C0", markersize=4)
+        panel.set(title=f"{frames} frames", xlabel="share of valid videos", xlim=(-0.03, 1.03))
         panel.grid(axis="y", color="0.92")
     figure.axes[0].set_yticks(range(len(names)), names, fontsize="small")
     figure.axes[0].set_ylim(len(names) - 0.4, -0.6)
-    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside upper right", ncols=len(columns))
     save_figure(figure, path)
 
 
@@ -109,7 +104,8 @@ def _sheet(blocks: Mapping[str, Mapping[str, Array]], path: Path) -> None:
     from matplotlib.figure import Figure
 
     strips = [(name, video_FHW3) for block in blocks.values() for name, video_FHW3 in block.items()]
-    figure = Figure(figsize=(0.75 * SHOWN_FRAMES, 0.8 * len(strips) + 0.3), layout="constrained")
+    labels = 0.5 + 0.08 * max(len(name) for name, _ in strips)  # inches beside the strips
+    figure = Figure(figsize=(labels + 0.8 * SHOWN_FRAMES, 0.8 * len(strips) + 0.3), layout="constrained")
     for place, (panel, (name, video_FHW3)) in enumerate(
         zip(figure.subplots(len(strips), 1, squeeze=False).flat, strips, strict=True)
     ):
@@ -122,4 +118,4 @@ def _sheet(blocks: Mapping[str, Mapping[str, Array]], path: Path) -> None:
         panel.set_yticks([])
         panel.set_ylabel(name, rotation=0, horizontalalignment="right", verticalalignment="center")
         panel.spines[:].set_visible(False)
-    save_figure(figure, path, fit=True)  # labels stand beside it
+    save_figure(figure, path)

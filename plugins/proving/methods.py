@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ...core.defaults import GUIDED_AT_FIRST
 from ...core.errors import LongtakeError, did_you_mean
 
 LENGTHS = (14, 28, 56, 112)
@@ -147,12 +148,11 @@ FAST = tuple(
 # What is faster is compared with a whole generation: guided, in 25 steps.
 GUIDED: dict[str, Any] = STOCK | {"positional": "linear", "motion": "compensated", "guidance": "linear", "steps": 25}
 CHOSEN = {kind: value for kind, value in GUIDED.items() if kind not in ("guidance", "steps")}
-AT_FIRST = {"name": "linear", "stop": 0.5}
 SPEEDS = (
     Method("exact", GUIDED),
     Method("exact, other noise", GUIDED | {"seed": 20_000}),
     Method("ays, 10 steps", GUIDED | {"sigmas": "ays", "steps": 10}),
-    Method("guided in the first half", GUIDED | {"guidance": AT_FIRST}),
+    Method("guided in the first half", GUIDED | {"guidance": GUIDED_AT_FIRST}),
     *(Method(f"deep features every {steps} steps", GUIDED | {"reuse": steps}) for steps in (2, 3, 5)),
     Method("weights in 8 bits", GUIDED | {"weights": "float8"}),
     Method("speed fast", CHOSEN | {"speed": "fast", "steps": 10}),

@@ -40,7 +40,7 @@ def run_table(
         workers: processes.
         finished: is told how many cells are finished, of how many, and which it is.
         model: name or folder.
-        stage: "screen", "final", "speed" or "all".
+        stage: "screen", "final", "fast", "speed" or "all".
         frames: lengths; none: those of the stage.
         names: of methods; none: those of the stage.
         seeds: clips of each world; none: those of the stage.
@@ -71,9 +71,9 @@ def run_table(
         finished(len(done), len(cells), f"{cell.method.name}, {cell.frames} frames, {cell.seeds} of each world")
 
     before, made = _results_so_far(out, weights)
+    here = f"commit {commit()}, {machine()}, {libraries()}"  # now, not when the work is done
     run_cells(cells, out / "cells", workers, tell)
     rows = before | {cell.file: read_row(out / "cells" / cell.file) for cell in cells}
-    here = f"commit {commit()}, {machine()}, {libraries()}"
     about = {"model": model, "weights": weights, "made": list(dict.fromkeys([*made, here]))}
     write_results(list(rows.values()), about, out / "results.json")
     return _show(list(rows.values()), out)
