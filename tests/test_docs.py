@@ -50,6 +50,13 @@ def test_the_python_call_of_the_readme_runs(elsewhere):
     exec(pieces, {})
 
 
+def test_the_truth_of_the_proving_ground_is_as_its_page_says():
+    (code,) = blocks((ROOT / "docs" / "proving-ground.md").read_text(encoding="utf-8"), "python")
+    names: dict[str, object] = {}
+    exec(code, names)
+    assert names["truth"].velocities_FN2.shape == (56, 1, 2)
+
+
 def test_the_plugin_of_the_readme_works():
     code = next(code for code in blocks(README, "python") if "hookimpl" in code)
     assert sum(bool(line.strip()) for line in code.splitlines()) <= 16

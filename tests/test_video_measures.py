@@ -58,7 +58,8 @@ def test_the_flow_points_where_the_picture_goes():
     world = draw_clip(1, "pan").world
     grey = np.uint8(255 * world.render(np.array([0.0, 0.5]), 128).mean(-1))
     direction = world.path(np.array([1.0]))[0, 0]
-    flow = np.median(optical_flow(grey)[0].reshape(-1, 2), axis=0)
+    ((_, found),) = optical_flow(grey)
+    flow = np.median(found.reshape(-1, 2), axis=0)
     assert flow @ direction == pytest.approx(2.0, rel=0.3)
 
 
@@ -84,6 +85,14 @@ def test_a_cut_is_a_seam_and_unexplained_by_flow(good):
     found = values(video)
     assert found["seam"] > 3 * good["seam"]
     assert found["warp error"] > 1.5 * good["warp error"]
+
+
+@pytest.mark.parametrize("held", [2, 3, 4])
+def test_held_frames_stutter_and_are_not_the_best_of_what_tune_seeks(good, held):
+    found = values(np.repeat(pan(frames=FRAMES // held), held, axis=0))
+    assert good["stutter"] < 0.1
+    assert found["stutter"] > 0.9
+    assert not found["unexplained per pixel"] < 5 * good["unexplained per pixel"]
 
 
 def test_a_loop_repeats_itself():

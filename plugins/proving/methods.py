@@ -75,6 +75,7 @@ MOTIONS = (
     _with("linear + motion^0.5", positional="linear", motion={"name": "compensated", "strength": 0.5}),
     _with("linear + motion^1.2", positional="linear", motion={"name": "compensated", "strength": 1.2}),
     _with("linear + motion^1.5", positional="linear", motion={"name": "compensated", "strength": 1.5}),
+    _with("linear, motion bucket to 40", positional="linear", motion={"name": "linear", "last_bucket": 40}),
     _with("linear + fps", positional="linear", motion={"name": "compensated", "by": "fps"}),
     _with("linear + temperature + motion", positional=LINEAR_SHARPENED, motion="compensated"),
     _with("plain + motion", motion="compensated"),

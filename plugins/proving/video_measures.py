@@ -9,6 +9,7 @@ Shape suffixes: F = frames, S = steps between frames (F - 1), H, W = rows, colum
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -20,6 +21,7 @@ from ...core.errors import LongtakeError
 
 Array = NDArray[np.float64]
 Frames = NDArray[np.uint8]
+Flow = NDArray[np.float32]
 
 BLOCKS = 8  # the picture is cut into so many rows and columns of blocks, where brightness is compared
 STILL = 1e-9
@@ -60,12 +62,12 @@ def measure_video(frames_FHW3: Frames) -> list[Measure]:
     if len(frames_FHW3) < 3:
         raise LongtakeError(f"a video needs at least 3 frames to be measured, got {len(frames_FHW3)}")
     grey_FHW = _grey(frames_FHW3)
-    flow_SHW2 = optical_flow(grey_FHW)
-    warped, moved = warp_error(grey_FHW, flow_SHW2), motion(flow_SHW2)
+    warped, moved = warp_and_motion(grey_FHW)
     return [
         flicker(frames_FHW3),
         warped,
         moved,
+        stutter(moved),
         unexplained(warped, moved),
         seam(frames_FHW3),
         repetition(frames_FHW3),
@@ -89,44 +91,74 @@ def flicker(frames_FHW3: Frames) -> Measure:
     )
 
 
-def warp_error(grey_FHW: Frames, flow_SHW2: Array) -> Measure:
-    """Measure what is left of the difference of two frames once the second is moved back along the optical flow."""
-    cv2 = _opencv()
-    rows, columns = np.mgrid[0 : grey_FHW.shape[1], 0 : grey_FHW.shape[2]].astype(np.float32)
-    errors = []
-    for step, flow_HW2 in enumerate(flow_SHW2):
-        x, y = columns + flow_HW2[..., 0].astype(np.float32), rows + flow_HW2[..., 1].astype(np.float32)
-        inside = (x >= 0) & (x <= columns.max()) & (y >= 0) & (y <= rows.max())
-        back = cv2.remap(grey_FHW[step + 1], x, y, cv2.INTER_LINEAR)
-        differences = np.abs(back.astype(float) - grey_FHW[step])[inside]
-        errors.append(differences.mean() if differences.size else math.nan)
-    curve_S = np.array(errors)
-    return Measure(
-        "warp error",
-        float(np.nanmean(curve_S)),
-        "grey levels",
-        "lower",
-        "what the optical flow between neighbouring frames does not explain",
-        curve_S,
+def warp_and_motion(grey_FHW: Frames) -> tuple[Measure, Measure]:
+    """Measure how far things move by optical flow, and what of the difference between frames it does not explain."""
+    # One step at a time: the flow of a long video takes more memory than the video.
+    curves_S2 = np.array([(_unexplained_by(flow, pair), _length(flow)) for pair, flow in optical_flow(grey_FHW)])
+    return (
+        Measure(
+            "warp error",
+            float(np.nanmean(curves_S2[:, 0])),
+            "grey levels",
+            "lower",
+            "what is left of the difference of two frames once the second is moved back along the optical flow",
+            curves_S2[:, 0],
+        ),
+        Measure(
+            "motion",
+            float(curves_S2[:, 1].mean()),
+            "pixels per frame",
+            "",
+            "mean length of the optical flow",
+            curves_S2[:, 1],
+        ),
     )
 
 
-def motion(flow_SHW2: Array) -> Measure:
-    """Measure how far things move between two frames, by optical flow."""
-    curve_S = np.hypot(flow_SHW2[..., 0], flow_SHW2[..., 1]).mean(axis=(1, 2))
-    return Measure("motion", float(curve_S.mean()), "pixels per frame", "", "mean length of the optical flow", curve_S)
+def _unexplained_by(flow_HW2: Flow, pair: tuple[Frames, Frames]) -> float:
+    cv2 = _opencv()
+    before_HW, after_HW = pair
+    rows, columns = np.mgrid[0 : before_HW.shape[0], 0 : before_HW.shape[1]].astype(np.float32)
+    x, y = columns + flow_HW2[..., 0], rows + flow_HW2[..., 1]
+    inside = (x >= 0) & (x <= columns.max()) & (y >= 0) & (y <= rows.max())
+    back_HW = cv2.remap(after_HW, x, y, cv2.INTER_LINEAR)
+    differences = np.abs(back_HW.astype(float) - before_HW)[inside]
+    return float(differences.mean()) if differences.size else math.nan
+
+
+def _length(flow_HW2: Flow) -> float:
+    return float(np.hypot(flow_HW2[..., 0], flow_HW2[..., 1]).mean(dtype=np.float64))
+
+
+def _steady(moved: Measure) -> float:
+    """Return the mean motion of the slower of two neighbouring steps: none in a video whose frames are held."""
+    return float(np.minimum(moved.curve[:-1], moved.curve[1:]).mean())
+
+
+def stutter(moved: Measure) -> Measure:
+    """Measure motion that stops and goes: 0 where neighbouring steps move alike, 1 where every second one is held."""
+    still = moved.value <= STILL
+    return Measure(
+        "stutter",
+        math.nan if still else 1 - _steady(moved) / moved.value,
+        "share of the motion",
+        "lower",
+        "motion that is not there in both of two neighbouring steps: frames that are held, and jumps",
+        np.abs(np.diff(moved.curve)) / (2 * moved.value) if not still else np.full(len(moved.curve) - 1, math.nan),
+    )
 
 
 def unexplained(warped: Measure, moved: Measure) -> Measure:
-    """Set the warp error against the motion: a still image, perfect in most measures, is not even counted here."""
-    still = moved.value <= STILL
+    """Set the warp error against steady motion, without which still videos and held frames would be the best of all."""
+    steady = _steady(moved)
+    still = steady <= STILL
     return Measure(
         "unexplained per pixel",
-        math.nan if still else warped.value / moved.value,
+        math.nan if still else warped.value / steady,
         "grey levels per pixel",
         "lower",
-        "warp error over motion; a video that hardly moves does badly",
-        warped.curve / np.maximum(moved.curve, STILL) if not still else np.full_like(warped.curve, math.nan),
+        "warp error over steady motion; a video that hardly moves, or stutters, does badly",
+        warped.curve / steady if not still else np.full_like(warped.curve, math.nan),
     )
 
 
@@ -209,20 +241,20 @@ def sharpness_drift(grey_FHW: Frames) -> Measure:
     )
 
 
-def optical_flow(grey_FHW: Frames) -> Array:
-    """Return the motion from each frame to the next, (S, H, W, 2) in pixels (Kroeger et al. 2016, as in OpenCV)."""
+def optical_flow(grey_FHW: Frames) -> Iterator[tuple[tuple[Frames, Frames], Flow]]:
+    """Yield two neighbouring frames and the motion from one to the other, (H, W, 2) in pixels.
+
+    By dense inverse search (Kroeger et al. 2016), as OpenCV has it.
+    """
     cv2 = _opencv()
     flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     # It works on patches of 8 pixels and pyramids of them: small pictures are enlarged first.
     scale = max(1, math.ceil(128 / min(grey_FHW.shape[1:])))
-    size = (grey_FHW.shape[2] * scale, grey_FHW.shape[1] * scale)
-    large = [cv2.resize(frame, size, interpolation=cv2.INTER_CUBIC) for frame in grey_FHW]
-    return np.stack(
-        [
-            cv2.resize(flow.calc(one, other, None), grey_FHW.shape[:0:-1], interpolation=cv2.INTER_AREA) / scale
-            for one, other in pairwise(large)
-        ]
-    ).astype(np.float64)
+    small = grey_FHW.shape[:0:-1]
+    size = (small[0] * scale, small[1] * scale)
+    for one, other in pairwise(grey_FHW):
+        large = [cv2.resize(frame, size, interpolation=cv2.INTER_CUBIC) for frame in (one, other)]
+        yield (one, other), cv2.resize(flow.calc(*large, None), small, interpolation=cv2.INTER_AREA) / scale
 
 
 def _grey(frames_FHW3: Frames) -> Frames:

@@ -27,6 +27,7 @@ IMAGE_MEASURES = {
     "warp error": "low",
     "flicker": "low",
     "motion": "high",
+    "stutter": "low",
     "seam": "low",
     "repetition": "low",
     "retreat": "low",
