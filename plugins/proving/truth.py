@@ -60,5 +60,6 @@ def truth_of(clip: Clip, frames: int, size: int = SIDE) -> Truth:
 
 
 def _mean_colour(frames_FHW3: Array, weights_FHW: Array) -> Array:
-    weighted_F3: Array = np.einsum("fhwc,fhw->fc", frames_FHW3, weights_FHW)
-    return weighted_F3 / weights_FHW.sum((1, 2))[:, None]
+    weighted_F3 = np.einsum("fhwc,fhw->fc", frames_FHW3, weights_FHW)
+    mean_F3: Array = weighted_F3 / weights_FHW.sum((1, 2))[:, None]
+    return mean_F3
