@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from .contracts import Span
 from .engine.memory import MemoryPlan, Work, plan_memory, workspaces
 from .engine.skips import HostSkips, Skips
 from .engine.split import Split
@@ -17,7 +18,7 @@ from .errors import ConfigError
 
 if TYPE_CHECKING:
     from .config import Config
-    from .denoiser import Denoiser
+    from .denoiser import Denoiser, Part
     from .engine.unet import Engine
     from .facts import ModelFacts
 
@@ -35,7 +36,16 @@ def work_of(config: Config, facts: ModelFacts) -> Work:
     assert config.frames and config.width and config.height and config.dtype, "the config is not resolved"
     rows, columns = config.height // facts.vae_factor, config.width // facts.vae_factor
     number, reused = getattr(torch, config.dtype).itemsize, 2 if (config.reuse or 1) > 1 else 0
-    return Work(facts.unet, config.frames, rows, columns, number, reused, 1 if config.weights else None)
+    return Work(facts.unet, frames_seen(config, facts), rows, columns, number, reused, 1 if config.weights else None)
+
+
+def frames_seen(config: Config, facts: ModelFacts) -> int:
+    """Return how many frames one call of the UNet sees."""
+    assert config.frames and config.context and config.sampling, "the config is not resolved"
+    span = Span(frames=config.frames, trained=facts.trained)
+    together = replace(span, frames=config.sampling.seen(span))
+    windows = config.context.windows(together)
+    return windows.size if windows else together.frames
 
 
 def fit_memory(config: Config, facts: ModelFacts, *, weights_loaded: bool = False) -> MemoryPlan:
@@ -58,7 +68,7 @@ def fit_memory(config: Config, facts: ModelFacts, *, weights_loaded: bool = Fals
     if plan is None:
         asked = f"--memory allows {amount(budget)}" if config.memory else f"{amount(budget)} are free on {device}"
         raise ConfigError(
-            f"{config.frames} frames of {config.width}x{config.height} take at least {amount(least_budget(work))}, but"
+            f"{work.frames} frames of {config.width}x{config.height} take at least {amount(least_budget(work))}, but"
             f" {asked}; what fits: {_what_fits(work, budget, workspace, facts.vae_factor)}"
         )
     return plan
@@ -148,7 +158,7 @@ class FrugalDenoiser:
     """A denoiser that makes do with half the memory, and half of that, when the device is out of it.
 
     Args:
-        denoiser: that is called.
+        denoiser: that is called; it may be replaced between calls.
         engine: that runs its UNet.
         plan: by which the engine works; replaced when it asks for too much.
         device: of the UNet.
@@ -156,17 +166,19 @@ class FrugalDenoiser:
     """
 
     def __init__(self, denoiser: Denoiser, engine: Engine, plan: MemoryPlan, device: torch.device) -> None:
-        self._denoiser = denoiser
+        self.denoiser = denoiser
         self._engine = engine
         self._device = device
         self.plan = plan
         apply_plan(engine, plan, device)
 
-    def __call__(self, latents_BFCYX: Tensor, sigma: float, *, conditional: bool = True) -> Tensor:
+    def __call__(
+        self, latents_BFCYX: Tensor, sigma: float, *, conditional: bool = True, part: Part | None = None
+    ) -> Tensor:
         """Return x0 as the denoiser does; nothing is lost when it has to be asked again."""
         while True:
             try:
-                return self._denoiser(latents_BFCYX, sigma, conditional=conditional)
+                return self.denoiser(latents_BFCYX, sigma, conditional=conditional, part=part)
             except torch.OutOfMemoryError:
                 smaller = self._smaller()
                 if smaller is None:

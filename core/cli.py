@@ -14,7 +14,8 @@ from rich.console import Console
 
 from .budget import fit_memory
 from .cli_options import asked_config, config_options, json_option, no_plugins_option
-from .config import STRATEGY_KINDS
+from .config import STRATEGY_KINDS, Config
+from .contracts import Span
 from .defaults import resolve
 from .engine.memory import MemoryPlan
 from .errors import ConfigError, LongtakeError
@@ -57,6 +58,11 @@ def generate_command(
     config = asked_config(plugins.registry, image, options)
     if output is None:
         raise click.UsageError("say where the video goes, such as: -o out.mp4")
+    generate_and_report(plugins, config, output, overwrite=overwrite, quiet=quiet)
+
+
+def generate_and_report(plugins: Plugins, config: Config, output: Path, *, overwrite: bool, quiet: bool) -> None:
+    """Make a video, showing how far it is, and say where it lies."""
     silence_models()
     with ProgressDisplay(screen, visible=not quiet) as display:
         plugins.manager.register(display, "progress")
@@ -93,7 +99,10 @@ def plan_command(
     config, facts = _resolved(plugins, image, options)
     if config.steps is not None and step > config.steps:
         raise LongtakeError(f"--step {step} is beyond the last of {config.steps} steps")
-    plan = make_plan(config, facts, shown_step=step - 1)
+    assert config.sampling and config.frames
+    # What is denoised by itself is planned by itself.
+    chunk = config.sampling.seen(Span(frames=config.frames, trained=facts.trained))
+    plan = make_plan(config.model_copy(update={"frames": chunk}), facts, shown_step=step - 1)
     try:
         memory: MemoryPlan | str = fit_memory(config, facts)
     except ConfigError as error:  # a plan may be looked at where it could not be run

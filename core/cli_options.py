@@ -16,7 +16,19 @@ from .registry import Registry
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 PANELS = {
-    "Video": ("frames", "fps", "output_fps", "width", "height", "fit", "enlarge"),
+    "Video": (
+        "frames",
+        "fps",
+        "output_fps",
+        "width",
+        "height",
+        "fit",
+        "enlarge",
+        "continues",
+        "end_image",
+        "end_frames",
+        "loop",
+    ),
     "Generation": ("speed", "steps", "reuse", "seed", "motion_bucket", "noise_aug", "preview"),
     "Model": ("model", "variant", "dtype", "weights", "device", "memory", "compile", "decode_chunk", "decode_overlap"),
     "Strategies": STRATEGY_KINDS,

@@ -6,7 +6,7 @@ Shape suffixes: B = batch, C = channels, Y, X = latent rows, columns, H, W = pix
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,12 +31,25 @@ class Conditioning:
         embedding_B1C: one token of the image encoder for each image.
         image_latents_BCYX: the mode of the VAE's encoding, not scaled.
         noise_aug: strength of the noise that was added to the image before encoding.
+        end_latents_BCYX: likewise of the image that the video goes to, if any.
+        ends_F: how much of the end image each frame sees, in [0, 1].
 
     """
 
     embedding_B1C: Tensor
     image_latents_BCYX: Tensor
     noise_aug: float
+    end_latents_BCYX: Tensor | None = None
+    ends_F: Tensor | None = None
+
+    def image_latents(self, frames: int) -> Tensor:
+        """Return the image latents that each frame sees, (B, F, C, Y, X)."""
+        start_BFCYX = self.image_latents_BCYX[:, None].expand(-1, frames, -1, -1, -1)
+        if self.end_latents_BCYX is None or self.ends_F is None:
+            return start_BFCYX
+        share_F111 = self.ends_F.to(start_BFCYX)[:, None, None, None]
+        blended_BFCYX: Tensor = start_BFCYX.lerp(self.end_latents_BCYX[:, None], share_F111)
+        return blended_BFCYX
 
 
 @torch.no_grad()
@@ -46,13 +59,35 @@ def encode_images(model: Model, images: Sequence[Image], noise_aug: float, gener
     The generator gives the augmentation noise, (B, 3, H, W) in float32, and is used for nothing before it: the order
     in which diffusers' pipeline draws.
     """
-    pixels_BCHW = torch.stack([to_pixels(image) for image in images])
     embedding_B1C = embed_images(model, images)
+    return Conditioning(embedding_B1C, _image_latents(model, images, noise_aug, generator), noise_aug)
+
+
+@torch.no_grad()
+def going_to(
+    told: Conditioning, model: Model, image: Image, ends_F: Tensor, generator: torch.Generator
+) -> Conditioning:
+    """Return the conditioning of a video that goes to an image, of which each frame sees as much as ``ends_F`` says.
+
+    Its latents take the place of the start image's, frame by frame; the token of the image encoder stays.
+    """
+    latents_BCYX = _image_latents(model, [image], told.noise_aug, generator)
+    return replace(told, end_latents_BCYX=latents_BCYX, ends_F=ends_F)
+
+
+def end_ramp(frames: int, coming: int) -> Tensor:
+    """Return 0 for all but the last ``coming`` frames, and a rise to 1 over those, (F,)."""
+    return ((torch.arange(frames) - (frames - 1 - coming)) / coming).clamp(0, 1)
+
+
+def _image_latents(model: Model, images: Sequence[Image], noise_aug: float, generator: torch.Generator) -> Tensor:
+    """Return the mode of the VAE's encoding of images with a little noise, (B, C, Y, X)."""
+    pixels_BCHW = torch.stack([to_pixels(image) for image in images])
     noise_BCHW = torch.randn(pixels_BCHW.shape, generator=generator)
     noisy_BCHW = pixels_BCHW * 2 - 1 + noise_aug * noise_BCHW
     with precise_vae(model) as vae:
-        latents_BCYX = vae.encode(noisy_BCHW.to(model.device, vae.dtype)).latent_dist.mode()
-    return Conditioning(embedding_B1C, latents_BCYX.to(model.dtype), noise_aug)
+        latents_BCYX: Tensor = vae.encode(noisy_BCHW.to(model.device, vae.dtype)).latent_dist.mode()
+    return latents_BCYX.to(model.dtype)
 
 
 def to_pixels(image: Image) -> Tensor:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ByteSize, ConfigDict, Field, ValidationError
 
-from .contracts import Attention, Guidance, Motion, Noise, Positional, Sigmas
+from .contracts import Attention, Context, Guidance, Motion, Noise, Positional, Sampling, Sigmas
 from .errors import ConfigError, explain
 from .registry import Registry
 
@@ -83,6 +83,17 @@ class Config(BaseModel):
         description="Work out the deep layers of the UNet only in every n-th step, and use them again in between: "
         "faster, and an approximation; 1, which is exact, unless --speed says otherwise.",
     )
+    continues: str | None = Field(
+        default=None,
+        description="Video that is continued: a file, a folder of PNGs, or an array; see longtake extend.",
+    )
+    end_image: str | None = Field(default=None, description="Image that the video goes to; by default nowhere.")
+    end_frames: int | None = Field(
+        default=None, ge=1, description="Last frames over which the end image comes in; by default a third of them."
+    )
+    loop: bool = Field(
+        default=False, description="Let the video end where it begins: chooses strategies that close into a ring."
+    )
     preview: str | None = Field(default=None, description="Picture file that shows the latents after each step.")
     positional: Positional | None = Field(default=None, description="Positional strategy: where each frame stands.")
     attention: Attention | None = Field(default=None, description="Attention strategy: which frames see which.")
@@ -91,12 +102,15 @@ class Config(BaseModel):
     sigmas: Sigmas | None = Field(default=None, description="Noise levels of the steps.")
     motion: Motion | None = Field(default=None, description="Motion schedule: motion bucket and fps over the frames.")
 
+    context: Context | None = Field(default=None, description="Context: whether the UNet sees windows of the video.")
+    sampling: Sampling | None = Field(default=None, description="Sampling: the whole video together, or in chunks.")
+
     def dump(self) -> dict[str, Any]:
         """Return plain data that :func:`load_config` turns into an equal config."""
         return self.model_dump(mode="json")
 
 
-STRATEGY_KINDS = ("positional", "attention", "noise", "guidance", "sigmas", "motion")
+STRATEGY_KINDS = ("positional", "attention", "noise", "guidance", "sigmas", "motion", "context", "sampling")
 
 
 def load_config(data: dict[str, Any], registry: Registry) -> Config:

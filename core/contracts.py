@@ -20,6 +20,8 @@ from torch.nn.functional import scaled_dot_product_attention
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from .sampler import Sampler
+
 
 @dataclass(frozen=True, slots=True)
 class Span:
@@ -30,6 +32,7 @@ class Span:
         trained: frames that the model was trained on (L; 14 for SVD, 25 for SVD-XT).
         progress: 0 at the first, noisiest step, 1 at the last.
         factor: how far to stretch, where a strategy that wraps another decides it; None = from the length.
+        step: number of the denoising step, from 0.
 
     """
 
@@ -37,6 +40,7 @@ class Span:
     trained: int
     progress: float = 0.0
     factor: float | None = None
+    step: int = 0
 
     @property
     def stretch(self) -> float:
@@ -205,6 +209,50 @@ class MotionSchedule(RangedStrategy):
         return torch.full((span.frames,), float(fps))
 
 
+class ContextStrategy(RangedStrategy):
+    """Decides whether the UNet sees the whole video at a time, or windows of it whose predictions are fused."""
+
+    kind: ClassVar[str] = "context"
+
+    def windows(self, span: Span) -> Windows | None:
+        """Return overlapping windows, each a call of the UNet of its own; None = the whole video in one call."""
+        return None
+
+    def image_latents(self, images_FCYX: Tensor, frames_F: Tensor, before_TCYX: Tensor, span: Span) -> Tensor:
+        """Return what each frame of a window sees of an image, (F, C, Y, X).
+
+        Args:
+            images_FCYX: unscaled latents of what it sees in the whole video: the start image, which SVD gives to all.
+            frames_F: the frames of the window, by their numbers in the video.
+            before_TCYX: what the windows before have predicted in this step, likewise unscaled; NaN where none has.
+            span: of the whole video.
+
+        """
+        return images_FCYX
+
+
+class SamplingStrategy(Strategy):
+    """Decides how noise becomes a video: all of it together, chunk by chunk, or again and again."""
+
+    kind: ClassVar[str] = "sampling"
+
+    def seen(self, span: Span) -> int:
+        """Return how many frames are denoised together: what memory is planned for, and strategies are asked about."""
+        return span.frames
+
+    def frames_denoised(self, span: Span) -> int:
+        """Return how many frames are denoised in all, those that are denoised twice counted twice."""
+        return span.frames
+
+    def shared(self, span: Span) -> int:
+        """Return how many frames of a video that is continued it goes on from; 0 = it cannot continue one."""
+        return 0
+
+    def sample(self, sampler: Sampler, noise_BFCYX: Tensor) -> Tensor:
+        """Return the latents of the whole video, (B, F, C, Y, X), scaled by the VAE's scaling factor."""
+        return sampler(noise_BFCYX)
+
+
 CONTRACTS: tuple[type[Strategy], ...] = (
     PositionalStrategy,
     AttentionStrategy,
@@ -212,6 +260,8 @@ CONTRACTS: tuple[type[Strategy], ...] = (
     GuidanceSchedule,
     SigmaSchedule,
     MotionSchedule,
+    ContextStrategy,
+    SamplingStrategy,
 )
 
 
@@ -240,3 +290,5 @@ Noise = Annotated[NoiseSchedule, *_by_name("noise")]
 Guidance = Annotated[GuidanceSchedule, *_by_name("guidance")]
 Sigmas = Annotated[SigmaSchedule, *_by_name("sigmas")]
 Motion = Annotated[MotionSchedule, *_by_name("motion")]
+Context = Annotated[ContextStrategy, *_by_name("context")]
+Sampling = Annotated[SamplingStrategy, *_by_name("sampling")]

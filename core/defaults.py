@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import secrets
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from .budget import frames_decoded
@@ -29,9 +30,13 @@ SHORT = {
     "guidance": "linear",
     "sigmas": "karras",
     "motion": "constant",
+    "context": "whole",
+    "sampling": "joint",
 }
 # Interpolated positions keep the video coherent but slow its motion down; the motion bucket makes up for that.
 LONG = SHORT | {"positional": "linear", "motion": "compensated"}
+# After the last frame comes the first: in positions and in attention. Noise that is independent closes as it is.
+RING = SHORT | {"positional": "circular", "attention": "looped"}
 
 # Guidance costs a second call of the UNet in each of its steps, and decides most while the noise is high.
 GUIDED_AT_FIRST = {"name": "linear", "stop": 0.5}
@@ -59,10 +64,11 @@ def resolve(config: Config, facts: ModelFacts, registry: Registry, *, portrait: 
     """
     frames = config.frames or facts.trained
     chosen: dict[str, Any] = {"frames": frames}
-    defaults = (LONG if frames > facts.trained else SHORT) | {"reuse": 1} | SPEEDS[config.speed]
-    chosen["reuse"] = config.reuse or defaults.pop("reuse")
+    defaults = _usual(config, frames, facts) | {"reuse": 1} | SPEEDS[config.speed]
+    usual_reuse = defaults.pop("reuse")
     for kind, name in defaults.items():
         chosen[kind] = getattr(config, kind) or registry.build(kind, name)
+    chosen["reuse"] = config.reuse or (usual_reuse if chosen["context"].name == "whole" else 1)
     _say_if_idle(config, registry)
     if config.motion is None and chosen["motion"].name == "compensated":
         chosen["motion"] = _motion_for(chosen["positional"], registry)
@@ -78,7 +84,65 @@ def resolve(config: Config, facts: ModelFacts, registry: Registry, *, portrait: 
     chosen["dtype"] = str(choose_dtype(config.dtype, device)).removeprefix("torch.")
     resolved = config.model_copy(update=chosen)
     _say_if_too_fast(resolved, facts)
+    _check_together(resolved, facts)
     return resolved.model_copy(update={"decode_chunk": config.decode_chunk or frames_decoded(resolved, facts)})
+
+
+def _usual(config: Config, frames: int, facts: ModelFacts) -> dict[str, Any]:
+    """Return what is usual for a loop, or for as many frames as the UNet is asked about, as a video or part of one."""
+    span = Span(frames=frames, trained=facts.trained)
+    if config.loop:
+        if frames <= facts.trained:
+            raise ConfigError(
+                f"a loop needs more frames than the {facts.trained} that {facts.name} was trained on, got {frames}; "
+                f"ask for {facts.trained + 1} or more"
+            )
+        return RING
+    if config.sampling:
+        span = replace(span, frames=config.sampling.seen(span))
+    elif config.continues:
+        return SHORT | {"sampling": "chain"}
+    windows = config.context.windows(span) if config.context else None
+    asked = windows.size if windows and windows.local_positions else span.frames
+    return LONG if asked > facts.trained else SHORT
+
+
+def _check_together(config: Config, facts: ModelFacts) -> None:
+    """Refuse what means nothing together.
+
+    Raises:
+        ConfigError: with what was asked for, and what to do.
+
+    """
+    assert config.frames and config.context and config.sampling and config.reuse
+    span = Span(frames=config.frames, trained=facts.trained)
+    together = config.sampling.seen(span)
+    windows = config.context.windows(replace(span, frames=together))
+    if windows and config.reuse > 1:
+        raise ConfigError(
+            f"reuse={config.reuse} takes features of an earlier step, but context {config.context.name!r} has windows "
+            f"that may be elsewhere then; leave one of them out"
+        )
+    if config.continues:
+        shared = config.sampling.shared(span)
+        if not shared:
+            raise ConfigError(f"sampling {config.sampling.name!r} cannot continue a video; name chain, or none")
+        if config.frames <= shared:
+            raise ConfigError(
+                f"{config.frames} frames are asked for, of which the first {shared} are the last of the video that is "
+                f"continued; ask for more"
+            )
+    if config.loop and together < config.frames:
+        raise ConfigError(
+            f"a loop closes only where all frames are denoised together, which sampling {config.sampling.name!r} does "
+            f"not; leave one of them out"
+        )
+    if config.loop and config.end_image:
+        raise ConfigError("a loop ends where it begins, so it has no end image; leave one of them out")
+    if config.end_frames is not None and config.end_image is None:
+        raise ConfigError(f"end_frames={config.end_frames} is how long an end image comes in; name one as end_image")
+    if config.end_frames is not None and config.end_frames > config.frames:
+        raise ConfigError(f"end_frames={config.end_frames} is more than the {config.frames} frames of the video")
 
 
 def _say_if_idle(config: Config, registry: Registry) -> None:

@@ -8,6 +8,7 @@ Shape suffixes: B = batch, F = frames, C = latent channels, Y, X = latent rows, 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import torch
@@ -19,11 +20,29 @@ if TYPE_CHECKING:
     from .seams import Seams
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Some frames of the video, which one call of the UNet sees by themselves.
+
+    Attributes:
+        frames_F: their numbers in the video, int64.
+        local: whether they count from zero, as if they were a video of their own; else each keeps its place.
+        image_latents_BFCYX: what they see of the image, unscaled; None = what they see in the whole video.
+
+    """
+
+    frames_F: Tensor
+    local: bool = False
+    image_latents_BFCYX: Tensor | None = None
+
+
 class Denoiser(Protocol):
     """What the loop asks for: denoised latents, of the same shape as the noisy ones."""
 
-    def __call__(self, latents_BFCYX: Tensor, sigma: float, *, conditional: bool = True) -> Tensor:
-        """Return x0 as predicted from ``latents_BFCYX`` at noise level ``sigma``."""
+    def __call__(
+        self, latents_BFCYX: Tensor, sigma: float, *, conditional: bool = True, part: Part | None = None
+    ) -> Tensor:
+        """Return x0 as predicted from ``latents_BFCYX``, of all frames or of a part, at noise level ``sigma``."""
         ...
 
 
@@ -61,19 +80,27 @@ class UnetDenoiser:
         self.plan = plan
         self.seams = seams
 
-    def __call__(self, latents_BFCYX: Tensor, sigma: float, *, conditional: bool = True) -> Tensor:
+    def __call__(
+        self, latents_BFCYX: Tensor, sigma: float, *, conditional: bool = True, part: Part | None = None
+    ) -> Tensor:
         """Return x0 in the precision of the latents; one call of the UNet."""
         batch, frames = latents_BFCYX.shape[:2]
-        embedding_B1C, image_latents_BCYX = self.conditioning.embedding_B1C, self.conditioning.image_latents_BCYX
-        if not conditional:
-            embedding_B1C, image_latents_BCYX = torch.zeros_like(embedding_B1C), torch.zeros_like(image_latents_BCYX)
         step = self.plan.step_at(sigma)
-        self.seams.progress = self.plan.progress(step)
+        image_latents_BFCYX, time_ids_F3 = self.conditioning.image_latents(self.plan.frames), self._time_ids(step)
+        if part is not None:
+            image_latents_BFCYX, time_ids_F3 = image_latents_BFCYX[:, part.frames_F], time_ids_F3[part.frames_F]
+            if part.image_latents_BFCYX is not None:
+                image_latents_BFCYX = part.image_latents_BFCYX
+        image_latents_BFCYX = image_latents_BFCYX.expand(batch, frames, -1, -1, -1)
+        embedding_B1C = self.conditioning.embedding_B1C
+        if not conditional:
+            embedding_B1C, image_latents_BFCYX = torch.zeros_like(embedding_B1C), torch.zeros_like(image_latents_BFCYX)
+        self.seams.progress, self.seams.step = self.plan.progress(step), step
         self.seams.conditional = conditional
-        time_ids_BF3 = self._time_ids(step).to(embedding_B1C).expand(batch, frames, 3)
+        self.seams.part, self.seams.whole = part, self.plan.frames
+        time_ids_BF3 = time_ids_F3.to(embedding_B1C).expand(batch, frames, 3)
         self.seams.time_ids_BF3 = time_ids_BF3
         scaling = scalings(sigma)
-        image_latents_BFCYX = image_latents_BCYX[:, None].expand(batch, frames, -1, -1, -1)
         scaled_BFCYX = (latents_BFCYX * scaling.c_in).to(image_latents_BFCYX.dtype)
         prediction_BFCYX: Tensor = self.unet(
             torch.cat([scaled_BFCYX, image_latents_BFCYX], dim=2),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,24 +12,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .budget import FrugalDenoiser, fit_memory
-from .conditioning import encode_images
+from .budget import fit_memory
 from .config import Config, load_config
 from .decode import decode
 from .defaults import resolve
-from .denoiser import UnetDenoiser
 from .engine.split import Split
 from .errors import ConfigError
 from .facts import read_facts
-from .image import EXAMPLE, ImageLike, example_image, fit_image, read_image
-from .loop import denoise
+from .image import EXAMPLE, ImageLike, example_image
 from .manager import Plugins, load_plugins, versions
+from .material import encode_material, read_material
 from .model import Model, load_model
 from .plan import make_plan
 from .run import Run, timed
+from .sampler import Sampler
 from .seams import installed
 from .sidecar import record, write_record
-from .video import check_output, open_video
+from .video import VideoWriter, check_output, open_video
 
 if TYPE_CHECKING:
     import pluggy
@@ -46,6 +46,7 @@ class Result:
         config: with nothing left to choose; generating from it again gives the same video.
         timings: seconds by name of a part.
         output: the file or folder written, if any.
+        length: frames of the video, those of one that is continued counted.
 
     """
 
@@ -54,6 +55,7 @@ class Result:
     config: Config
     timings: dict[str, float]
     output: Path | None = None
+    length: int = 0
 
 
 def generate(
@@ -87,10 +89,10 @@ def generate(
     output = Path(output) if output is not None else None
     if output:
         check_output(output, overwrite=overwrite)
-    start_image = read_image(picture)
+    material = read_material(picture, config)
     facts = model.facts if isinstance(model, Model) else read_facts(config.model)
-    config = resolve(config, facts, plugins.registry, portrait=start_image.height > start_image.width)
-    assert config.width and config.height and config.seed is not None
+    config = resolve(config, facts, plugins.registry, portrait=material.portrait)
+    assert config.seed is not None and config.sampling
     plan = make_plan(config, facts)
     memory = fit_memory(config, facts, weights_loaded=isinstance(model, Model))
     timings: dict[str, float] = {}
@@ -108,23 +110,25 @@ def generate(
             )
         )
     generator = torch.Generator().manual_seed(config.seed)  # on the CPU: the same noise on every device
-    fitted = fit_image(start_image, config.width, config.height, config.fit)
+    shared = config.sampling.shared(plan.span)
+    material = material.fitted(config, shared)
     with timed(timings, "encode"):
-        conditioning = encode_images(loaded, [fitted], config.noise_aug, generator)
-    run = Run(config, loaded, plan, fitted, conditioning, output, timings)
+        conditioning, before_BFCYX = encode_material(loaded, material, config, shared, generator)
+    run = Run(config, loaded, plan, material.start, conditioning, output, timings, before_BFCYX=before_BFCYX)
     plugins.manager.hook.longtake_run_started(run=run)
     latents_BFCYX = _denoise(run, memory, plugins.manager.hook, generator)
-    frames = _decode(run, plugins.manager.hook, latents_BFCYX[0], keep_frames)
+    frames = _decode(run, plugins.manager.hook, latents_BFCYX[0], keep_frames, material.earlier_FHW3)
+    length = run.new + len(material.earlier_FHW3 if material.earlier_FHW3 is not None else ())
     if output:
         write_record(output, record(run, versions(plugins)))
     plugins.manager.hook.longtake_run_finished(run=run)
-    return Result(frames, latents_BFCYX[0].cpu(), config, run.timings, output)
+    return Result(frames, latents_BFCYX[0].cpu(), config, run.timings, output, length)
 
 
 def _asked(
     image: ImageLike | Config | None, model: str | Model | None, options: dict[str, Any], plugins: Plugins
-) -> tuple[Config, ImageLike]:
-    """Return the config asked for, and the image, which need not be a file."""
+) -> tuple[Config, ImageLike | None]:
+    """Return the config asked for, and the image, which need not be a file; None where a video is continued."""
     options = {name: _plain(value) for name, value in options.items()}
     if isinstance(model, str):
         options = {**options, "model": model}
@@ -144,7 +148,7 @@ def _asked(
         data["image"] = str(example_image() if shipped else image)
     config = load_config(data | options, plugins.registry)
     picture = config.image if image is None or isinstance(image, Config) else image
-    if picture is None:
+    if picture is None and config.continues is None:
         raise ConfigError("no start image is given; name a file, or 'example' for the one that ships with longtake")
     return config, picture
 
@@ -158,7 +162,7 @@ def _plain(value: Any) -> Any:
 
 def _denoise(run: Run, memory: MemoryPlan, hooks: pluggy.HookRelay, generator: torch.Generator) -> Tensor:
     config, plan = run.config, run.plan
-    assert config.noise and config.width and config.height
+    assert config.noise and config.width and config.height and config.sampling
     facts = run.model.facts
     rows, columns = config.height // facts.vae_factor, config.width // facts.vae_factor
     shape_BFCYX = (1, plan.frames, facts.latent_channels, rows, columns)
@@ -174,29 +178,40 @@ def _denoise(run: Run, memory: MemoryPlan, hooks: pluggy.HookRelay, generator: t
             split=Split(compiled=config.compile),
         ) as seams,
     ):
-        stock = UnetDenoiser(unet, run.conditioning, plan, seams)
         run.engine = seams.engine
-        denoiser = FrugalDenoiser(stock, seams.engine, memory, run.model.device)
-        return denoise(denoiser, noise_BFCYX, plan.sigmas_S1, plan.guidance_SF, hooks=hooks, run=run)
+        return config.sampling.sample(Sampler(run, unet, seams, memory, hooks, generator), noise_BFCYX)
 
 
-def _decode(run: Run, hooks: pluggy.HookRelay, latents_FCYX: Tensor, keep: bool) -> np.ndarray | None:
-    """Decode in chunks, each of which goes to the file and to whoever watches as soon as it is there."""
-    config, kept, first = run.config, [], 0
+def _decode(
+    run: Run, hooks: pluggy.HookRelay, latents_FCYX: Tensor, keep: bool, earlier: np.ndarray | None
+) -> np.ndarray | None:
+    """Decode in chunks, each of which goes to the file and to whoever watches as soon as it is there.
+
+    A video that is continued comes first, as it was; of what has been decoded, the frames that it shares are left out.
+    """
+    config, first = run.config, 0
     assert config.decode_chunk
+    kept = [] if earlier is None else [earlier]
+    frames = run.new + sum(map(len, kept))
     chunks = decode(run.model, latents_FCYX, chunk=config.decode_chunk, overlap=config.decode_overlap)
     file = (
-        open_video(run.output, fps=config.output_fps or config.fps, frames=run.plan.frames, enlarge=config.enlarge)
+        open_video(run.output, fps=config.output_fps or config.fps, frames=frames, enlarge=config.enlarge)
         if run.output
         else nullcontext()
     )
     with timed(run.timings, "decode"), file as writer:
+        _write(writer, earlier if earlier is not None else ())
         for chunk in chunks:
-            if writer:
-                for frame in chunk:
-                    writer.write(frame)
+            new = chunk[max(0, run.plan.frames - run.new - first) :]
+            _write(writer, new)
             hooks.longtake_frames_decoded(run=run, frames=chunk, first=first)
             first += len(chunk)
             if keep:
-                kept.append(chunk)
+                kept.append(new)
     return np.concatenate(kept) if keep else None
+
+
+def _write(writer: VideoWriter | None, frames: Iterable[np.ndarray]) -> None:
+    if writer:
+        for frame in frames:
+            writer.write(frame)

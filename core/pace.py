@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -26,12 +27,18 @@ def step_seconds(plan: Plan, config: Config, facts: ModelFacts, rate: Rate | Non
         rate: of the device; by default it is measured, which takes a moment.
 
     """
-    assert config.device and config.dtype
+    assert config.device and config.dtype and config.context and config.sampling
     work = work_of(config, facts)
     rate = rate or measure_rate(work, torch.device(config.device), getattr(torch, config.dtype))
     whole, shallow = (rate.seconds(count(work, shallow=reused)) for reused in (False, True))
+    # A video that is seen in windows, or denoised chunk by chunk, takes as many calls for a step.
+    assert config.frames
+    span = replace(plan.span, frames=config.frames)
+    calls_a_step = config.sampling.frames_denoised(span) / config.sampling.seen(span)
     seconds = []
     for step in range(plan.steps):
-        calls = 1 if bool((plan.guidance_SF[step] == 1).all()) else 2
+        windows = config.context.windows(replace(plan.span_at(step), frames=config.sampling.seen(span)))
+        calls = calls_a_step * (len(windows.starts) if windows else 1)
+        calls *= 1 if bool((plan.guidance_SF[step] == 1).all()) else 2
         seconds.append(calls * (whole if works_everything_out(step, plan.steps, config.reuse) else shallow))
     return seconds

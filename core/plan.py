@@ -77,6 +77,10 @@ class Plan:
         """Return how far along the denoising a step is: 0 for the first, 1 for the last."""
         return progress_of(step, self.steps)
 
+    def span_at(self, step: int) -> Span:
+        """Return what strategies are told about the whole video at a step."""
+        return replace(self.span, progress=self.progress(step), step=step)
+
     def step_at(self, sigma: float) -> int:
         """Return the step whose noise level is nearest."""
         return int((self.sigmas_S1[:-1] - sigma).abs().argmin())
@@ -108,7 +112,7 @@ def make_plan(config: Config, facts: ModelFacts, *, shown_step: int = 0) -> Plan
     if bool((sigmas_S1.diff() >= 0).any()) or float(sigmas_S1[-1]) != 0:
         raise PluginError(f"sigma schedule {config.sigmas.name!r} must fall at every step and end at 0")
     trained_K = trained_frequencies(SHOWN_CHANNELS)
-    spans = [replace(span, progress=progress_of(step, config.steps)) for step in range(config.steps)]
+    spans = [replace(span, progress=progress_of(step, config.steps), step=step) for step in range(config.steps)]
     shown = spans[shown_step]
     positional = config.positional if config.positional.active(shown.progress) else PositionalStrategy()
     attention = config.attention if config.attention.active(shown.progress) else AttentionStrategy()

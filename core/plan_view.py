@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from .config import Config
+    from .contracts import Windows
     from .engine.memory import MemoryPlan
     from .plan import Plan
 
@@ -24,8 +25,11 @@ if TYPE_CHECKING:
 def as_data(plan: Plan, config: Config, memory: MemoryPlan | str, seconds_S: list[float]) -> dict[str, Any]:
     """Return the plan as plain lists and numbers; ``memory`` may be the reason why it does not fit."""
     windows = plan.windows
+    calls = _context(plan, config)
     return {
         "frames": plan.frames,
+        "frames_of_the_video": config.frames,
+        "context": calls and {"size": calls.size, "starts": list(calls.starts)},
         "trained": plan.span.trained,
         "stretch": plan.span.stretch,
         "shown_step": round(plan.span.progress * (plan.steps - 1)) + 1,
@@ -52,6 +56,11 @@ def as_data(plan: Plan, config: Config, memory: MemoryPlan | str, seconds_S: lis
     }
 
 
+def _context(plan: Plan, config: Config) -> Windows | None:
+    """Return the windows of the shown step that are calls of the UNet of their own, if there are such."""
+    return config.context.windows(plan.span) if config.context else None
+
+
 def _memory_data(memory: MemoryPlan) -> dict[str, Any]:
     return {
         "budget": memory.budget,
@@ -73,6 +82,15 @@ def print_tables(
         f"[bold]{plan.frames} frames[/], {plan.span.stretch:.3g} x the {plan.span.trained} trained ones; "
         f"{plan.steps} steps; shown as of step {step + 1}"
     )
+    if plan.frames != config.frames:
+        console.print(f"a chunk of a video of {config.frames} frames, which are denoised chunk by chunk")
+    calls = _context(plan, config)
+    if calls:
+        console.print(
+            f"the UNet sees {len(calls.starts)} windows of {calls.size} frames, one after another, from frame "
+            f"{', '.join(map(str, calls.starts))}; what it says of them is fused in every step",
+            soft_wrap=True,
+        )
     for choice in _choices(config):
         console.print("  " + choice, markup=False, soft_wrap=True)
     note = memory if isinstance(memory, str) else f"memory for denoising on {config.device}: {describe(memory)}"

@@ -72,13 +72,15 @@ class ProgressDisplay:
                 soft_wrap=True,
             )
         self.bars.update(self.load, completed=1)
-        self.bars.update(self.denoise, total=run.plan.steps, visible=True)
-        self.bars.reset(self.denoise)
+        assert config.sampling
+        span = run.plan.span
+        calls = round(config.sampling.frames_denoised(span) / config.sampling.seen(span))
+        self.bars.reset(self.denoise, total=calls * run.plan.steps, visible=True)
 
     @hookimpl
     def longtake_after_step(self, step: Step) -> None:
         """Move the bar."""
-        self.bars.update(self.denoise, completed=step.index + 1)
+        self.bars.advance(self.denoise)
 
     @hookimpl
     def longtake_frames_decoded(self, run: Run, frames: np.ndarray, first: int) -> None:
@@ -89,9 +91,9 @@ class ProgressDisplay:
         """Say what was made, in what time, and where its record lies."""
         seconds = result.timings
         config = result.config
-        assert config.frames and config.output_fps
+        assert config.output_fps
         self.console.print(
-            f"{config.frames / config.output_fps:.1f} s of video at {config.output_fps:g} frames per second; "
+            f"{result.length / config.output_fps:.1f} s of video at {config.output_fps:g} frames per second; "
             f"denoised in {seconds['denoise']:.1f} s ({seconds['median step']:.2f} s a step), "
             f"decoded in {seconds['decode']:.1f} s\nhow to make it again: {sidecar}",
             soft_wrap=True,

@@ -78,7 +78,7 @@ class Registry:
             f"\nnote: plugin {plugin!r} did not load ({reason}); it may define {name!r}"
             for plugin, reason in sorted(self.broken.items())
         ]
-        what = f"{kind} strategy" if kind in ("positional", "attention") else f"{kind} schedule"
+        what = f"{kind} schedule" if kind in ("noise", "guidance", "sigmas", "motion") else f"{kind} strategy"
         return f"unknown {what} {name!r}; known: {', '.join(known)}{did_you_mean(name, known)}{''.join(notes)}"
 
 

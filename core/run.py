@@ -34,6 +34,7 @@ class Run:
         output: the file or folder to be written, if any.
         timings: seconds by name of a part; plugins may add theirs.
         engine: that runs the UNet, from the first step on.
+        before_BFCYX: latents with which the video begins, where it continues another one; scaled.
 
     """
 
@@ -45,6 +46,17 @@ class Run:
     output: Path | None = None
     timings: dict[str, float] = field(default_factory=dict)
     engine: Engine | None = None
+    before_BFCYX: Tensor | None = None
+
+    @property
+    def new(self) -> int:
+        """How many frames are new: all but those that the video begins with."""
+        return self.plan.frames - (0 if self.before_BFCYX is None else self.before_BFCYX.shape[1])
+
+    @property
+    def vae_scaling(self) -> float:
+        """What latents are multiplied by between the VAE and the UNet."""
+        return float(self.model.pipeline.vae.config.scaling_factor)
 
 
 @contextmanager

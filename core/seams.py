@@ -10,7 +10,7 @@ channels of the image embedding, Y, X = latent rows, columns, R = rows, 1 or F.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from .contracts import AttentionStrategy, PositionalStrategy, RangedStrategy, Span, Windows
+from .denoiser import Part
 from .embedding import embed, trained_frequencies
 from .engine.skips import Skips
 from .engine.split import Split
@@ -36,7 +37,9 @@ class Seams:
     Attributes:
         engine: that runs the UNet and asks.
         progress: 0 at the first step, 1 at the last; whoever calls the UNet sets it.
+        step: number of the step, from 0; likewise.
         conditional: whether the UNet is called with the image; likewise.
+        part: of the video of ``whole`` frames, where the UNet sees only some of them; likewise.
         time_ids_BF3: fps - 1, motion bucket and augmentation of each frame; None = what the UNet is called with.
 
     """
@@ -52,7 +55,10 @@ class Seams:
     ) -> None:
         self.trained = trained
         self.progress = 0.0
+        self.step = 0
         self.conditional = True
+        self.part: Part | None = None
+        self.whole = 0
         self.time_ids_BF3: Tensor | None = None
         self._positional = positional
         self._attention = attention
@@ -60,7 +66,17 @@ class Seams:
 
     def span(self, frames: int) -> Span:
         """Return what strategies are told about a call with so many frames."""
-        return Span(frames=frames, trained=self.trained, progress=self.progress)
+        return Span(frames=frames, trained=self.trained, progress=self.progress, step=self.step)
+
+    def branch(self) -> Hashable:
+        """Return what tells calls apart whose features are not the same: with or without the image, which part."""
+        return self.conditional, None if self.part is None else tuple(self.part.frames_F.tolist())
+
+    def _placed(self, frames: int) -> Tensor | None:
+        """Return the places of so many frames in the whole video, if they are a part that keeps them."""
+        part = self.part
+        # Windows of attention within the part, which count from zero, are other frames.
+        return None if part is None or part.local or len(part.frames_F) != frames else part.frames_F
 
     def positional(self, frames: int) -> tuple[PositionalStrategy, Span] | None:
         """Return the positional strategy that acts at this step, and what it is told; that of an outer block if any."""
@@ -88,8 +104,15 @@ class Seams:
 
     def code(self, frames: int, channels: int, device: torch.device) -> Tensor:
         """Return the temporal code of each frame, (F, C) in float32."""
+        placed_F = self._placed(frames)
+        frames = frames if placed_F is None else self.whole
         frames_F = torch.arange(frames, device=device, dtype=torch.float32)
         freqs_K = trained_frequencies(channels, device)
+        code_FC = self._coded(frames_F, freqs_K)
+        return code_FC if placed_F is None else code_FC[placed_F.to(device)]
+
+    def _coded(self, frames_F: Tensor, freqs_K: Tensor) -> Tensor:
+        frames = len(frames_F)
         acting = self.positional(frames)
         if acting is None:
             return embed(frames_F, freqs_K)
@@ -107,7 +130,8 @@ class Seams:
     def attend(self, q_PNFD: Tensor, k_PNFD: Tensor, v_PNFD: Tensor) -> Tensor:
         """Return what temporal self-attention gives for some pixels, (P, N, F, D)."""
         frames, channels = q_PNFD.shape[2:]
-        positional, attention = self.positional(frames), self.attention(frames)
+        positional = self.positional(frames if self._placed(frames) is None else self.whole)
+        attention = self.attention(frames)
         temperature = positional[0].temperature(positional[1]) if positional else 1.0
         strategy, span = attention or (FULL, self.span(frames))
         # None rather than the same number: the kernel's own default is exact where nothing is asked.
@@ -193,7 +217,7 @@ class Forward:
             videos = zip(sample, encoder_hidden_states, embeddings, strict=True)
             output_BFCYX = torch.stack(
                 [
-                    self.seams.engine.run(*video, branch=(number, self.seams.conditional))
+                    self.seams.engine.run(*video, branch=(number, self.seams.branch()))
                     for number, video in enumerate(videos)
                 ]
             )

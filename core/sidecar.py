@@ -65,7 +65,7 @@ def write_record(output: Path, data: dict[str, Any]) -> Path:
 
 def with_absolute_paths(config: Config) -> Config:
     """Return the config as it means the same from any folder."""
-    paths = {"image": config.image, "preview": config.preview}
+    paths = {key: getattr(config, key) for key in ("image", "preview", "end_image", "continues")}
     if Path(config.model).is_dir():
         paths["model"] = config.model
     return config.model_copy(update={key: os.path.abspath(path) for key, path in paths.items() if path})
@@ -73,9 +73,16 @@ def with_absolute_paths(config: Config) -> Config:
 
 def command(config: Config, output: Path, plugins: dict[str, str]) -> str | None:
     """Return the command line that makes a run again, or None if its image was never a file."""
-    if config.image is None:
+    if config.image is None and config.continues is None:
         return None
-    words = ["longtake", "generate", config.image, "--output", os.path.abspath(output), "--overwrite"]
+    words = [
+        "longtake",
+        "generate",
+        *([config.image] if config.image else []),
+        "--output",
+        os.path.abspath(output),
+        "--overwrite",
+    ]
     if not plugins:
         words.append("--no-plugins")
     for key, value in config.dump().items():

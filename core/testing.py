@@ -8,19 +8,23 @@ Shape suffixes: F = frames, K = frequencies, W = windows, P = batch x pixels, N 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from .contracts import (
     AttentionStrategy,
+    ContextStrategy,
     GuidanceSchedule,
     MotionSchedule,
     NoiseSchedule,
     PositionalStrategy,
+    SamplingStrategy,
     SigmaSchedule,
     Span,
     Strategy,
+    Windows,
 )
 from .embedding import trained_frequencies
 from .manager import load_plugins
@@ -96,7 +100,10 @@ def _check_sight(strategy: AttentionStrategy, span: Span) -> None:
         assert mask_FF.shape == (span.frames, span.frames), f"{strategy.name}: mask has shape {tuple(mask_FF.shape)}"
         open_FF = mask_FF if mask_FF.dtype == torch.bool else mask_FF > -torch.inf
         assert bool(open_FF.any(dim=1).all()), f"{strategy.name}: some frame sees nothing, which gives NaN"
-    windows = strategy.windows(span)
+    _check_windows(strategy, strategy.windows(span), span)
+
+
+def _check_windows(strategy: Strategy, windows: Windows | None, span: Span) -> None:
     if windows is not None:
         shape = (len(windows.starts), span.frames)
         assert windows.weights_WF.shape == shape, f"{strategy.name}: weights must be {shape}"
@@ -153,6 +160,27 @@ def check_motion(strategy: MotionSchedule) -> None:
                 _same_shape_and_finite(strategy, "rates", strategy.rates(7, span), like_F)
 
 
+def check_context(strategy: ContextStrategy) -> None:
+    """Windows cover the whole video in every step, and a short video is seen whole."""
+    for trained in TRAINED:
+        for span in spans(trained, stretched=False):
+            where = f"{strategy.name}: with {span.frames} of {trained} trained frames"
+            assert strategy.windows(span) is None, f"{where} the UNet does not see the whole video"
+        for span in spans(trained, stretched=True):
+            for step in range(5):
+                _check_windows(strategy, strategy.windows(replace(span, step=step)), span)
+
+
+def check_sampling(strategy: SamplingStrategy) -> None:
+    """Every frame is denoised, and never more frames together than there are."""
+    for trained in TRAINED:
+        for stretched in (False, True):
+            for span in spans(trained, stretched=stretched):
+                together, denoised = strategy.seen(span), strategy.frames_denoised(span)
+                assert 1 <= together <= span.frames, f"{strategy.name}: {together} of {span.frames} frames together"
+                assert denoised >= span.frames, f"{strategy.name}: only {denoised} of {span.frames} frames denoised"
+
+
 def _same_shape_and_finite(strategy: Strategy, what: str, given: Tensor, wanted: Tensor) -> None:
     assert given.shape == wanted.shape, (
         f"{strategy.name}: {what} must have shape {tuple(wanted.shape)}, got {tuple(given.shape)}"
@@ -167,4 +195,6 @@ _CHECKS = {
     GuidanceSchedule: check_guidance,
     SigmaSchedule: check_sigmas,
     MotionSchedule: check_motion,
+    ContextStrategy: check_context,
+    SamplingStrategy: check_sampling,
 }

@@ -34,5 +34,5 @@ def fused_weights(frames: int, size: int, starts: list[int]) -> Tensor:
     size = min(size, frames)
     weights_WF = torch.zeros(len(starts), frames)
     for weights_F, start in zip(weights_WF, starts, strict=True):
-        weights_F[start : start + size] = triangle(size)
+        weights_F[(start + torch.arange(size)) % frames] = triangle(size)
     return weights_WF / weights_WF.sum(dim=0)

@@ -13,7 +13,10 @@ from ..schedules import motion, noise, sigmas
 from . import finite, guidance, preview, reuse, timing
 from .attention import freenoise, full, strided
 from .bench import commands as bench
+from .context import looped, predict, static, uniform, whole
 from .proving import commands as proving
+from .sampling import chain, freeinit, joint
+from .sampling import commands as sampling
 
 STRATEGIES: tuple[type[Strategy], ...] = (
     none.Unchanged,
@@ -35,6 +38,13 @@ STRATEGIES: tuple[type[Strategy], ...] = (
     motion.Constant,
     motion.Linear,
     motion.Compensated,
+    whole.Whole,
+    static.Static,
+    uniform.Uniform,
+    looped.Looped,
+    joint.Joint,
+    chain.Chain,
+    freeinit.FreeInit,
 )
 
 
@@ -49,10 +59,12 @@ def longtake_register_strategies(register: Callable[[type[Strategy]], None]) -> 
 PLUGINS: dict[str, object] = {
     "builtin": sys.modules[__name__],
     "guidance": guidance,
+    "context": predict,
     "finite": finite,
     "preview": preview,
     "reuse": reuse,
     "timing": timing,
+    "extend": sampling,
     "proving": proving,
     "bench": bench,
 }

@@ -15,6 +15,11 @@ if TYPE_CHECKING:
 
 @hookimpl(trylast=True)
 def longtake_predict(step: Step, denoiser: Denoiser) -> Tensor:
+    """Decide the step by calls of the UNet that see the whole video."""
+    return guided(step, denoiser)
+
+
+def guided(step: Step, denoiser: Denoiser) -> Tensor:
     """Move from the unconditional prediction through the conditional one, by the scale of each frame.
 
     Where every scale is 1 the unconditional branch would count for nothing, and is not run.

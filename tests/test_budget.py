@@ -115,7 +115,7 @@ class Exhausted:
 
 
 def denoiser(times):
-    def stock(latents, sigma, *, conditional=True):
+    def stock(latents, sigma, *, conditional=True, part=None):
         return engine.run()
 
     class Engine:

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from PIL import Image
 
+from ...core.contracts import Span
 from .clips import BUCKETS, HELD_OUT_SEED, KINDS, Clip, draw_clip
 from .methods import Method
 from .worlds.canvas import Array
 
 if TYPE_CHECKING:
+    from ...core.config import Config
     from ...core.manager import Plugins
     from ...core.model import Model
 
@@ -33,6 +38,11 @@ def buckets(frames: int, *, fast: bool = False) -> tuple[float, float]:
     stretch = 1.0 if fast else max(1.0, frames / TRAINED)
     slowest = max(BUCKETS[0], 2 / 3 * BUCKETS[1] / stretch)
     return slowest, max(1.25 * slowest, BUCKETS[1] / stretch)
+
+
+def as_picture(frame_HW3: Array) -> Image.Image:
+    """Return values in [0, 1] as an 8-bit picture."""
+    return Image.fromarray(np.rint(frame_HW3 * 255).clip(0, 255).astype(np.uint8))
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +102,11 @@ def make(method: Method, case: Case, steps: int, model: Model, plugins: Plugins)
         times = (frames - 1) / (trained - 1)
         few = generate(first_HW3, frames=trained, motion_bucket=clip.motion_bucket * times)
         return Made(_spread(few.video_FHW3, frames, fade=method.special == "faded"))
+    if method.special == "end":
+        with TemporaryDirectory() as folder:
+            last = Path(folder) / "last.png"
+            as_picture(clip.render(frames)[-1]).save(last)
+            return generate(first_HW3, end_image=str(last))
     return generate(first_HW3)
 
 
@@ -119,13 +134,21 @@ def _chained(first_HW3: Array, frames: int, trained: int, seed: int, generate: C
 
 def _generated(first_HW3: Array, options: dict[str, Any], model: Model, plugins: Plugins) -> Made:
     from ...core.generate import generate
-    from ...core.plan import make_plan
 
-    image = np.rint(first_HW3 * 255).clip(0, 255).astype(np.uint8)
-    result = generate(image, model=model, plugins=plugins, **options)
-    windows = make_plan(result.config, model.facts).windows
+    result = generate(as_picture(first_HW3), model=model, plugins=plugins, **options)
     assert result.frames is not None
-    return Made(result.frames / 255.0, tuple(windows.starts[1:]) if windows else ())
+    return Made(result.frames / 255.0, _borders(result.config, model.facts.trained))
+
+
+def _borders(config: Config, trained: int) -> tuple[int, ...]:
+    """Return the frames with which windows, or the new frames of chunks, begin: where a seam would be."""
+    assert config.frames and config.attention and config.context and config.sampling
+    span = Span(frames=config.frames, trained=trained)
+    seen, chunks = config.sampling.seen(span), getattr(config.sampling, "starts", None)
+    if seen < config.frames and chunks is not None:
+        return tuple(start + seen for start in chunks(span)[:-1])
+    windows = config.context.windows(span) or config.attention.windows(span)
+    return tuple(windows.starts[1:]) if windows else ()
 
 
 def _through_the_vae(video_FHW3: Array, model: Model) -> Array:

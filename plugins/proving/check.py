@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from .cases import as_picture
 from .clips import BUCKETS, HELD_OUT_SEED, KINDS, Clip, draw_clip
 from .measures import Score, score
 from .worlds.canvas import Array
@@ -24,11 +25,6 @@ class Scored:
 
     clip: Clip
     score: Score
-
-
-def as_picture(frame_HW3: Array) -> Image.Image:
-    """Return values in [0, 1] as an 8-bit picture."""
-    return Image.fromarray(np.rint(frame_HW3 * 255).clip(0, 255).astype(np.uint8))
 
 
 def generate(pipeline: StableVideoDiffusionPipeline, clip: Clip, seed: int, steps: int, guidance: float) -> Array:

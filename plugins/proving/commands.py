@@ -79,10 +79,11 @@ def measure_card(folder: Path, cases: int) -> None:
 @click.option("--model", default="embedded", show_default=True, help="The small model, or another of its worlds.")
 @click.option(
     "--stage",
-    type=click.Choice(["screen", "final", "fast", "speed", "all"]),
+    type=click.Choice(["screen", "final", "fast", "speed", "techniques", "all"]),
     default="all",
     show_default=True,
-    help="Everything on few clips, what the questions rest on on many, fast clips, what is faster, or all of it.",
+    help="Many methods on few clips, what the questions rest on on many, fast clips, what is faster, techniques beyond "
+    "one denoising of all frames, or all of it.",
 )
 @click.option(
     "--frames",
@@ -91,7 +92,7 @@ def measure_card(folder: Path, cases: int) -> None:
     help="Lengths; may be given several times.  [default: 14 28 56 112]",
 )
 @click.option("--method", "names", multiple=True, help="Only these methods, by name.  [default: those of the stage]")
-@click.option("--seeds", type=click.IntRange(min=1), help="Clips of each world in a cell.  [default: 2, 13, 13, 6]")
+@click.option("--seeds", type=click.IntRange(min=1), help="Clips of each world in a cell.  [default: 2, 13, 13, 6, 13]")
 @click.option("--steps", default=STEPS, show_default=True, type=click.IntRange(min=1), help="Denoising steps.")
 @click.option("--workers", type=click.IntRange(min=1), help="Cells at a time.  [default: one for each core]")
 def run(out: Path, workers: int | None, **asked: Any) -> None:
@@ -103,6 +104,25 @@ def run(out: Path, workers: int | None, **asked: Any) -> None:
 
     silence_models()
     click.echo(run_table(out, workers or os.cpu_count() or 1, finished, **asked))
+
+
+@prove.command()
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="JSON file, such as loops.json.")
+@click.option("--model", default="embedded", show_default=True, help="The small model, or another of its worlds.")
+@click.option("--frames", default=56, show_default=True, type=click.IntRange(min=15), help="Length.")
+@click.option("--seeds", default=13, show_default=True, type=click.IntRange(min=1), help="Clips of each world.")
+@click.option("--steps", default=STEPS, show_default=True, type=click.IntRange(min=1), help="Denoising steps.")
+@click.pass_obj
+def loops(plugins: Plugins, /, output: Path, model: str, frames: int, seeds: int, steps: int) -> None:
+    """Measure how well loops close."""
+    from ...core.model import load_model
+    from .loops import as_table, measure_loops
+
+    silence_models()
+    rows = measure_loops(
+        load_model(model, device="cpu"), plugins, frames, seeds, steps, output, lambda name: click.echo(name, err=True)
+    )
+    click.echo(as_table({"rows": rows}))
 
 
 @prove.command()
@@ -138,6 +158,7 @@ def measure(videos: tuple[Path, ...], output: Path | None, model: str | None, as
 
     No measure by itself says that a video is good: a still image is perfect in most.
     """
+    from ...core.footage import read_video
     from . import measure_view
     from .consistency import consistency
     from .video_measures import measure_video
@@ -149,7 +170,7 @@ def measure(videos: tuple[Path, ...], output: Path | None, model: str | None, as
         check_picture(output)
     measured = {}
     for path in videos:
-        frames = measure_view.read_video(path)
+        frames = read_video(path)
         measured[str(path)] = measure_video(frames) + (consistency(frames, model) if model else [])
     if output:
         measure_view.draw(measured, output)

@@ -14,7 +14,8 @@ from ...core.facts import OWN_FILE
 from ...core.model import load_model
 from ...core.whole import whole_file
 from .card import card, with_motion
-from .check import Scored, as_picture, measure_pipeline
+from .cases import as_picture
+from .check import Scored, measure_pipeline
 from .clips import BUCKETS, HELD_OUT_SEED, draw_clip
 from .fit import Row, read_log, write_log
 

@@ -1,4 +1,4 @@
-"""Videos read for measuring, and what was measured as a table, as JSON and as a plot over time."""
+"""What was measured of videos, as a table, as JSON and as a plot over time."""
 
 from __future__ import annotations
 
@@ -6,50 +6,13 @@ import json
 import math
 from pathlib import Path
 
-import imageio.v3 as iio
-import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from ...core.errors import LongtakeError
 from ...core.picture import save_figure
-from .video_measures import Frames, Measure
+from .video_measures import Measure
 
 Measured = dict[str, list[Measure]]
-SMALLEST = 8  # rows and columns; in less no motion can be seen
-
-
-def read_video(path: Path) -> Frames:
-    """Read a video file, a folder of PNGs, or an array, as (F, H, W, 3) in uint8.
-
-    Raises:
-        LongtakeError: it is not there or cannot be read, or it holds no video.
-
-    """
-    if not path.exists():
-        raise LongtakeError(f"video {path} does not exist")
-    try:
-        frames = _read(path)
-    except (OSError, ValueError) as error:
-        raise LongtakeError(f"video {path} cannot be read: {error}") from None
-    if frames.ndim != 4 or frames.shape[-1] < 3 or frames.dtype != np.uint8:
-        raise LongtakeError(f"video {path} must hold (F, H, W, 3) in uint8, got {frames.shape} in {frames.dtype}")
-    if min(frames.shape[1:3]) < SMALLEST:
-        raise LongtakeError(f"video {path} must have at least {SMALLEST} rows and columns, got {frames.shape[1:3]}")
-    return frames[..., :3]
-
-
-def _read(path: Path) -> Frames:
-    if path.is_dir():
-        files = sorted(path.glob("*.png"))
-        if not files:
-            raise LongtakeError(f"folder {path} holds no PNGs")
-        return np.stack([iio.imread(file) for file in files])
-    if path.suffix.lower() == ".npy":
-        array: Frames = np.load(path)
-        return array
-    plugin = "pillow" if path.suffix.lower() in (".gif", ".webp") else "pyav"
-    return np.stack(list(iio.imiter(path, plugin=plugin)))
 
 
 def as_json(measured: Measured) -> str:

@@ -19,7 +19,8 @@ class Method:
     Attributes:
         name: in the table.
         options: of a config; frames, seed, image, fps and motion bucket are those of the case.
-        special: "truth", "still", "chain", "held" or "faded" for the rows that are no single generation; else empty.
+        special: "truth", "still", "chain", "held" or "faded" for the rows that are no single generation; "end" where
+            the truth's last frame is the end image; else empty.
         fast: whether its clips are as fast as trained ones whatever their length.
 
     """
@@ -137,7 +138,58 @@ SENSITIVITIES = (
     _with("plain, guidance to 3", guidance="linear"),
     _with("linear + motion, 25 steps", positional="linear", motion="compensated", steps=25),
 )
+CONTEXTS = (
+    *(
+        _with(
+            f"context {name}, linear + motion{', ' + image if image != 'start' else ''}",
+            positional="linear",
+            motion="compensated",
+            context={"name": name, "image": image},
+        )
+        for name, image in (
+            ("static", "start"),
+            ("static", "faded"),
+            ("static", "overlap"),
+            ("uniform", "start"),
+            ("uniform", "faded"),
+        )
+    ),
+    *(
+        _with(
+            f"context static, each from zero{', ' + image if image != 'start' else ''}",
+            context={"name": "static", "positions": "local", "image": image},
+        )
+        for image in ("start", "faded", "overlap")
+    ),
+)
+CHAINS = (
+    _with("chain", sampling="chain"),
+    _with("chain, 7 frames shared", sampling={"name": "chain", "overlap": 7}),
+    _with("chain, 1 frame shared", sampling={"name": "chain", "overlap": 1}),
+    _with("chain, fresh noise", sampling={"name": "chain", "carry": "renoised"}),
+    _with("chain, image only", sampling={"name": "chain", "carry": "image", "overlap": 1}),
+    _with("chain, half matched", sampling={"name": "chain", "match": 0.5}),
+    _with("chain, matched", sampling={"name": "chain", "match": 1}),
+)
+RESTARTS = tuple(
+    _with(
+        f"linear + motion, freeinit from {sigma:g}",
+        positional="linear",
+        motion="compensated",
+        sampling={"name": "freeinit", "sigma": sigma},
+    )
+    for sigma in (2, 14.6)
+)
 METHODS = (*REFERENCES, *POSITIONS, *MOTIONS, *WINDOWS, *NOISES, *SENSITIVITIES)
+GOING = tuple(
+    replace(_with(f"{name}, end image", **options), special="end")
+    for name, options in (
+        ("plain", {}),
+        ("linear", {"positional": "linear"}),
+        ("linear + motion", {"positional": "linear", "motion": "compensated"}),
+    )
+)
+TECHNIQUES = (*CONTEXTS, *CHAINS, *RESTARTS, *GOING)
 
 # What is too fast to be made up for: raised with the stretch, the motion bucket would leave the trained range.
 FAST = tuple(
@@ -145,6 +197,7 @@ FAST = tuple(
     for method in METHODS
     if method in REFERENCES or method.name in ("linear", "linear + motion", "plain + motion", "FreeNoise as published")
 )
+FAST_CHAINS = tuple(replace(method, name=f"{method.name}, fast clips", fast=True) for method in CHAINS)
 
 # What is faster is compared with a whole generation: guided, in 25 steps.
 GUIDED: dict[str, Any] = STOCK | {"positional": "linear", "motion": "compensated", "guidance": "linear", "steps": 25}
@@ -214,7 +267,7 @@ def choose(names: Sequence[str]) -> list[Method]:
         LongtakeError: there is no method of such a name.
 
     """
-    known = {method.name: method for method in (*METHODS, *FAST, *SPEEDS)}
+    known = {method.name: method for method in (*METHODS, *TECHNIQUES, *FAST, *FAST_CHAINS, *SPEEDS)}
     for name in names:
         if name not in known:
             raise LongtakeError(f"unknown method {name!r}; known: {', '.join(known)}{did_you_mean(name, known)}")
@@ -226,4 +279,5 @@ STAGES = {
     "final": Stage(tuple(choose([name for names in QUESTIONS.values() for name in names])), LENGTHS, seeds=13),
     "fast": Stage(FAST, (14, 28, 56), seeds=13),
     "speed": Stage(SPEEDS, (28, 56), seeds=6),
+    "techniques": Stage((*TECHNIQUES, *FAST_CHAINS), (28, 56), seeds=13),
 }

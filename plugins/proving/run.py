@@ -40,7 +40,7 @@ def run_table(
         workers: processes.
         finished: is told how many cells are finished, of how many, and which it is.
         model: name or folder.
-        stage: "screen", "final", "fast", "speed" or "all".
+        stage: "screen", "final", "fast", "speed", "techniques" or "all".
         frames: lengths; none: those of the stage.
         names: of methods; none: those of the stage.
         seeds: clips of each world; none: those of the stage.

@@ -1,0 +1,88 @@
+"""What a generation is made from: the start image, an image that it goes to, a video that it continues.
+
+Shape suffixes: B = batch, F = frames, K = frames that are known, C = latent channels, Y, X = latent rows, columns,
+H, W = rows, columns, 3 = red, green, blue.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from .conditioning import Conditioning, encode_images, end_ramp, going_to
+from .footage import Frames, encode_video, fit_video, read_video
+from .image import ImageLike, fit_image, read_image
+
+if TYPE_CHECKING:
+    from .config import Config
+    from .model import Model
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """Pictures, as read or at the size of the video.
+
+    Attributes:
+        start: the start image.
+        end: that the video goes to, if any.
+        earlier_FHW3: the video that is continued, if any.
+        from_earlier: whether the start image is a frame of that.
+
+    """
+
+    start: Image.Image
+    end: Image.Image | None = None
+    earlier_FHW3: Frames | None = None
+    from_earlier: bool = False
+
+    @property
+    def portrait(self) -> bool:
+        """Whether the pictures are higher than wide."""
+        return self.start.height > self.start.width
+
+    def known(self, shared: int) -> Frames | None:
+        """Return the last frames of the video that is continued, which the new ones go on from."""
+        return None if self.earlier_FHW3 is None else self.earlier_FHW3[-shared:]
+
+    def fitted(self, config: Config, shared: int) -> Material:
+        """Return everything at the size of the video; a start image that was not given is the first known frame."""
+        assert config.width and config.height
+        size = (config.width, config.height, config.fit)
+        earlier = None if self.earlier_FHW3 is None else fit_video(self.earlier_FHW3, *size)
+        fitted = replace(self, end=self.end and fit_image(self.end, *size), earlier_FHW3=earlier)
+        known = fitted.known(shared)
+        start = Image.fromarray(known[0]) if self.from_earlier and known is not None else self.start
+        return replace(fitted, start=fit_image(start, *size))
+
+
+def read_material(picture: ImageLike | None, config: Config) -> Material:
+    """Read whatever a config names, and the start image, which need not be a file.
+
+    Raises:
+        LongtakeError: something is not there or cannot be read.
+
+    """
+    earlier = read_video(Path(config.continues)) if config.continues else None
+    end = read_image(config.end_image) if config.end_image else None
+    if picture is None:
+        assert earlier is not None, "there is an image or a video to continue"
+        return Material(Image.fromarray(earlier[-1]), end, earlier, from_earlier=True)
+    return Material(read_image(picture), end, earlier)
+
+
+def encode_material(
+    model: Model, material: Material, config: Config, shared: int, generator: torch.Generator
+) -> tuple[Conditioning, Tensor | None]:
+    """Return what the UNet is told of images, and the latents that the video begins with, (B, K, C, Y, X), if any."""
+    assert config.frames
+    conditioning = encode_images(model, [material.start], config.noise_aug, generator)
+    if material.end:
+        ends_F = end_ramp(config.frames, config.end_frames or max(1, config.frames // 3))
+        conditioning = going_to(conditioning, model, material.end, ends_F, generator)
+    known = material.known(shared)
+    return conditioning, None if known is None else encode_video(model, known)[None]

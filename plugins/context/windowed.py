@@ -1,0 +1,77 @@
+"""What context strategies share that let the UNet see one window of the video at a time.
+
+Shape suffixes: F = frames of a window, T = frames of the video, C = latent channels, Y, X = latent rows, columns.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from ...core.contracts import ContextStrategy, Span, Windows
+from ...core.errors import ConfigError
+from ...core.windows import fused_weights
+
+
+class Windowed(ContextStrategy):
+    """A context strategy with windows.
+
+    SVD gives the start image to every frame, so a late window that counts from zero shows the start again. Three things
+    can be done about it: let frames keep their places in the video (``positions: global``), let the image fade with the
+    distance from the start (``image: faded``), or give a window its own first frame, as the window before has it, for
+    an image (``image: overlap``).
+    """
+
+    window: int | None = Field(default=None, ge=2, description="Frames in a window; by default the trained length.")
+    overlap: int | None = Field(
+        default=None, ge=1, description="Frames that neighbouring windows share; by default a quarter of the window."
+    )
+    positions: Literal["global", "local"] = Field(
+        default="global", description="global: frames keep their place in the video; local: each window counts from 0."
+    )
+    image: Literal["start", "faded", "overlap"] = Field(
+        default="start",
+        description="What later windows see of an image: the start image, ever less of it, or their own first frame as "
+        "the window before predicts it.",
+    )
+    reach: float = Field(
+        default=1.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="Trained lengths after which half of a faded image is left.",
+    )
+
+    @model_validator(mode="after")
+    def _overlap_fits(self) -> Self:
+        if self.window is not None and self.overlap is not None and self.overlap >= self.window:
+            raise ValueError(
+                f"overlap must be less than the window, got overlap={self.overlap} with window={self.window}"
+            )
+        return self
+
+    def starts(self, span: Span, size: int, stride: int) -> list[int]:
+        """Return where windows begin; every frame must be in one."""
+        raise NotImplementedError
+
+    def windows(self, span: Span) -> Windows | None:
+        """Return windows that overlap, or None for a video that is no longer than one."""
+        size = self.window or span.trained
+        if span.frames <= size:
+            return None
+        overlap = self.overlap or max(1, size // 4)
+        if overlap >= size:
+            raise ConfigError(f"context.overlap must be less than the window, got overlap={overlap} with window={size}")
+        starts = self.starts(span, size, size - overlap)
+        return Windows(size, starts, fused_weights(span.frames, size, starts), self.positions == "local")
+
+    def image_latents(self, images_FCYX: Tensor, frames_F: Tensor, before_TCYX: Tensor, span: Span) -> Tensor:
+        """Return the start image's latents, what is left of them, or those of the window's own first frame."""
+        if self.image == "faded":
+            beyond_F = (frames_F - (span.trained - 1)).clamp(min=0) / (self.reach * span.trained)
+            return images_FCYX * (0.5**beyond_F).to(images_FCYX)[:, None, None, None]
+        first_CYX = before_TCYX[frames_F[0]]
+        if self.image == "overlap" and frames_F[0] > 0 and not bool(first_CYX.isnan().any()):
+            return first_CYX.to(images_FCYX).expand_as(images_FCYX)
+        return images_FCYX

@@ -1,0 +1,1 @@
+"""Sampling strategies: the whole video together, chunk by chunk, or again and again."""
