@@ -58,6 +58,7 @@ class Windows:
         weights_WF: what each window counts for in each frame; zero outside it, every column sums to 1.
         local_positions: False: every frame keeps its place in the whole video. True: each window counts from zero,
             and the whole temporal block is run once for each window.
+        ring: whether a window that runs over the end of the video goes on at its beginning.
 
     """
 
@@ -65,6 +66,17 @@ class Windows:
     starts: Sequence[int]
     weights_WF: Tensor
     local_positions: bool = False
+    ring: bool = False
+
+    def inside(self, start: int) -> slice | Tensor:
+        """Return the frames of the window that begins at ``start``, as an index: a slice unless it runs over the end.
+
+        An index tensor holds (start + i) mod T in the order of the window, each frame once.
+        """
+        frames = self.weights_WF.shape[-1]
+        if not self.ring or start + self.size <= frames:
+            return slice(start, start + self.size)
+        return torch.arange(start, start + self.size) % frames
 
 
 class Strategy(BaseModel):
@@ -143,9 +155,9 @@ class AttentionStrategy(RangedStrategy):
             return scaled_dot_product_attention(q_PNFD, k_PNFD, v_PNFD, attn_mask=mask_FF, scale=scale)
         fused_PNFD = torch.zeros_like(q_PNFD)
         for start, weights_F in zip(windows.starts, windows.weights_WF.to(q_PNFD), strict=True):
-            inside = slice(start, start + windows.size)
+            inside = windows.inside(start)
             q, k, v = (each_PNFD[:, :, inside] for each_PNFD in (q_PNFD, k_PNFD, v_PNFD))
-            mask = None if mask_FF is None else mask_FF[inside, inside]
+            mask = None if mask_FF is None else mask_FF[inside][:, inside]
             seen_PNFD = scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale)
             fused_PNFD[:, :, inside] += weights_F[inside, None] * seen_PNFD
         return fused_PNFD

@@ -172,9 +172,11 @@ def _check_sight(strategy: Strategy, windows: Windows | None, mask_FF: Tensor | 
         shape = (len(windows.starts), frames)
         if windows.weights_WF.shape != shape:
             raise PluginError(f"{who} must give weights of {shape}, got {tuple(windows.weights_WF.shape)}")
+        if windows.ring and windows.size > frames:
+            raise PluginError(f"{who} must give windows no longer than their ring, got {windows.size} of {frames}")
         inside_WF = torch.zeros(shape, dtype=torch.bool)
         for inside_F, start in zip(inside_WF, windows.starts, strict=True):
-            inside_F[start : start + windows.size] = True
+            inside_F[windows.inside(start)] = True
         sums_F = (windows.weights_WF * inside_WF).sum(dim=0)
         if not torch.allclose(sums_F, torch.ones(frames), atol=1e-4):
             raise PluginError(f"{who} must give windows whose weights sum to 1 in every frame")

@@ -42,6 +42,7 @@ def as_data(plan: Plan, config: Config, memory: MemoryPlan | str, seconds_S: lis
             "size": windows.size,
             "starts": list(windows.starts),
             "local_positions": windows.local_positions,
+            "ring": windows.ring,
             "weights": windows.weights_WF.tolist(),
         },
         "mask": None if plan.mask_FF is None else plan.mask_FF.tolist(),
@@ -166,12 +167,18 @@ def _windows_over(plan: Plan, frame: int) -> str:
 def _window_table(plan: Plan) -> Table:
     assert plan.windows
     places = "each counts from zero" if plan.windows.local_positions else "frames keep their place in the video"
-    table = Table(title=f"attention windows of {plan.windows.size} frames; {places}", title_justify="left")
+    ring = ", closed into a ring" if plan.windows.ring else ""
+    table = Table(title=f"attention windows of {plan.windows.size} frames{ring}; {places}", title_justify="left")
     for title in ("window", "first frame", "last frame", "shared with the one before"):
         table.add_column(title, justify="right")
-    ends = [start + plan.windows.size for start in plan.windows.starts]
-    for number, (start, end) in enumerate(zip(plan.windows.starts, ends, strict=True)):
-        table.add_row(str(number), str(start), str(end - 1), str(ends[number - 1] - start) if number else "")
+    starts, size = plan.windows.starts, plan.windows.size
+    for number, start in enumerate(starts):
+        last, shared = start + size - 1, str(starts[number - 1] + size - start) if number else ""
+        if (
+            plan.windows.ring
+        ):  # the last window comes before the first one, and what lies over the end lies at the beginning
+            last, shared = last % plan.frames, str(size - (start - starts[number - 1]) % plan.frames)
+        table.add_row(str(number), str(start), str(last), shared)
     return table
 
 

@@ -110,9 +110,11 @@ def _check_windows(strategy: Strategy, windows: Windows | None, span: Span) -> N
         sums_F = windows.weights_WF.sum(dim=0)
         torch.testing.assert_close(sums_F, torch.ones(span.frames), msg=f"{strategy.name}: weights do not sum to one")
         for start, weights_F in zip(windows.starts, windows.weights_WF, strict=True):
-            assert 0 <= start <= span.frames - windows.size, f"{strategy.name}: a window leaves the video"
-            outside_F = torch.cat([weights_F[:start], weights_F[start + windows.size :]])
-            assert not bool(outside_F.any()), f"{strategy.name}: a window counts in frames that it does not see"
+            last = span.frames - 1 if windows.ring else span.frames - windows.size
+            assert 0 <= start <= last and windows.size <= span.frames, f"{strategy.name}: a window leaves the video"
+            outside_F = torch.ones(span.frames, dtype=torch.bool)
+            outside_F[windows.inside(start)] = False
+            assert not bool(weights_F[outside_F].any()), f"{strategy.name}: a window counts in frames it does not see"
 
 
 def check_noise(strategy: NoiseSchedule) -> None:

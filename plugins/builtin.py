@@ -11,7 +11,7 @@ from ..positional import dynamic, linear, none, ntk, yarn
 from ..schedules import guidance as guidance_schedules
 from ..schedules import motion, noise, sigmas
 from . import finite, guidance, preview, reuse, timing
-from .attention import freenoise, full, strided
+from .attention import freenoise, full, looped, strided
 from .bench import commands as bench
 from .context import looped, predict, static, uniform, whole
 from .proving import commands as proving
@@ -26,6 +26,7 @@ STRATEGIES: tuple[type[Strategy], ...] = (
     dynamic.Dynamic,
     full.Full,
     freenoise.FreeNoiseWindows,
+    looped.Looped,
     strided.Strided,
     noise.Independent,
     noise.FreeNoise,

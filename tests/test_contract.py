@@ -25,6 +25,9 @@ VARIANTS = [
     ("positional", {"name": "dynamic", "of": {"name": "linear", "align": "ends"}, "last": 0}),
     ("attention", {"name": "freenoise", "window": 9, "stride": 4}),
     ("attention", {"name": "freenoise", "positions": "local", "stride": 1}),
+    ("attention", {"name": "freenoise", "fuse": "delayed-sawtooth"}),
+    ("attention", {"name": "looped", "window": 3, "stride": 2, "fuse": "overlap-linear"}),
+    ("attention", {"name": "looped", "positions": "global", "stride": 1}),
     ("attention", {"name": "strided", "radius": 1, "every": 5, "first": False}),
     ("attention", {"name": "strided", "every": 1}),
     ("noise", {"name": "freenoise", "window": 3, "stride": 2}),
@@ -41,7 +44,7 @@ def test_options_keep_the_contract(kind, options):
 def test_the_registry_holds_the_strategies_of_the_mission():
     assert {kind: sorted(classes) for kind, classes in REGISTRY.classes.items()} == {
         "positional": ["dynamic", "linear", "none", "ntk", "yarn"],
-        "attention": ["freenoise", "full", "strided"],
+        "attention": ["freenoise", "full", "looped", "strided"],
         "noise": ["freenoise", "independent", "repeat"],
         "guidance": ["constant", "linear", "triangle"],
         "sigmas": ["ays", "karras"],

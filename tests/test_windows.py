@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from longtake import Span
-from longtake.core.windows import fused_weights, triangle, window_starts
+from longtake.core.windows import fused_weights, pyramid, window_starts
 from longtake.plugins.attention.freenoise import FreeNoiseWindows
 from longtake.plugins.attention.strided import Strided
 
@@ -54,7 +54,7 @@ def test_an_identity_inside_the_windows_gives_the_video_back(layout, seed):
 
 @pytest.mark.parametrize(("size", "expected"), [(1, [1]), (2, [1, 1]), (5, [1, 2, 3, 2, 1]), (6, [1, 2, 3, 3, 2, 1])])
 def test_weights_rise_from_both_ends_to_the_middle(size, expected):
-    assert triangle(size).tolist() == expected
+    assert pyramid(size).tolist() == expected
 
 
 @pytest.mark.parametrize("stride", [0, -1, 5])

@@ -86,7 +86,7 @@ class Transformer:
             assert windows is not None
             fused_FPC = torch.zeros_like(part_FPC)
             for start, weights_F in zip(windows.starts, windows.weights_WF.to(part_FPC), strict=True):
-                inside = slice(start, start + windows.size)
+                inside = windows.inside(start)
                 made_FPC = temporal_block(block, part_FPC[inside], code_FC, bias_C, strategies.attend, split.ready)
                 fused_FPC[inside] += weights_F[inside, None, None] * made_FPC
             part_FPC.lerp_(fused_FPC, self.share)

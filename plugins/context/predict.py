@@ -53,9 +53,10 @@ class FusedDenoiser:
         assert part is None, "windows are of the whole video"
         fused_BTCYX = torch.zeros_like(latents_BFCYX)
         weights_WT = self.windows.weights_WF.to(latents_BFCYX)
+        all_T = torch.arange(self.span.frames)
         told_T = torch.zeros_like(weights_WT[0])  # how much of each frame has been predicted so far
         for start, weights_T in zip(self.windows.starts, weights_WT, strict=True):
-            frames_F = (start + torch.arange(self.windows.size)) % self.span.frames
+            frames_F = all_T[self.windows.inside(start)]
             seen = Part(frames_F, self.windows.local_positions, self._images(frames_F, fused_BTCYX, told_T))
             made_BFCYX = self.denoiser(latents_BFCYX[:, frames_F], sigma, conditional=conditional, part=seen)
             fused_BTCYX[:, frames_F] += weights_T[frames_F, None, None, None] * made_BFCYX

@@ -5,14 +5,14 @@ Shape suffixes: F = frames of a window, T = frames of the video, C = latent chan
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 from torch import Tensor
 
 from ...core.contracts import ContextStrategy, Span, Windows
 from ...core.errors import ConfigError
-from ...core.windows import fused_weights
+from ...core.windows import Fuse, fused_weights
 
 
 class Windowed(ContextStrategy):
@@ -24,10 +24,12 @@ class Windowed(ContextStrategy):
     an image (``image: overlap``).
     """
 
+    ring: ClassVar[bool] = False  # whether windows go on over the end into the beginning
     window: int | None = Field(default=None, ge=2, description="Frames in a window; by default the trained length.")
     overlap: int | None = Field(
         default=None, ge=1, description="Frames that neighbouring windows share; by default a quarter of the window."
     )
+    fuse: Fuse = Field(default="pyramid", description="What the frames of a window count for, before they are scaled.")
     positions: Literal["global", "local"] = Field(
         default="global", description="global: frames keep their place in the video; local: each window counts from 0."
     )
@@ -64,7 +66,8 @@ class Windowed(ContextStrategy):
         if overlap >= size:
             raise ConfigError(f"context.overlap must be less than the window, got overlap={overlap} with window={size}")
         starts = self.starts(span, size, size - overlap)
-        return Windows(size, starts, fused_weights(span.frames, size, starts), self.positions == "local")
+        weights_WF = fused_weights(span.frames, size, starts, self.fuse, ring=self.ring)
+        return Windows(size, starts, weights_WF, self.positions == "local", self.ring)
 
     def image_latents(self, images_FCYX: Tensor, frames_F: Tensor, before_TCYX: Tensor, span: Span) -> Tensor:
         """Return the start image's latents, what is left of them, or those of the window's own first frame."""
