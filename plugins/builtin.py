@@ -11,7 +11,7 @@ from ..positional import dynamic, linear, none, ntk, yarn
 from ..schedules import guidance as guidance_schedules
 from ..schedules import motion, noise, sigmas
 from . import finite, guidance, preview, reuse, timing
-from .attention import freenoise, full, looped, strided
+from .attention import decay, freenoise, full, local_global, looped, strided
 from .bench import commands as bench
 from .context import looped, predict, static, uniform, whole
 from .proving import commands as proving
@@ -28,6 +28,8 @@ STRATEGIES: tuple[type[Strategy], ...] = (
     freenoise.FreeNoiseWindows,
     looped.Looped,
     strided.Strided,
+    local_global.LocalGlobal,
+    decay.Decay,
     noise.Independent,
     noise.FreeNoise,
     noise.Repeat,
