@@ -13,7 +13,8 @@ from ..schedules import motion, noise, sigmas
 from . import finite, guidance, preview, reuse, timing
 from .attention import decay, freenoise, full, local_global, looped, strided
 from .bench import commands as bench
-from .context import looped, predict, static, uniform, whole
+from .context import looped as looped_context
+from .context import predict, static, uniform, whole
 from .proving import commands as proving
 from .sampling import chain, freeinit, joint
 from .sampling import commands as sampling
@@ -44,7 +45,7 @@ STRATEGIES: tuple[type[Strategy], ...] = (
     whole.Whole,
     static.Static,
     uniform.Uniform,
-    looped.Looped,
+    looped_context.Looped,
     joint.Joint,
     chain.Chain,
     freeinit.FreeInit,
