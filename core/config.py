@@ -11,8 +11,8 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ByteSize, ConfigDict, Field, ValidationError
 
-from .contracts import Attention, Context, Guidance, Motion, Noise, Positional, Sampling, Sigmas
 from .errors import ConfigError, explain
+from .named import Attention, Context, Guidance, Motion, Noise, Positional, Sampling, Sigmas
 from .registry import Registry
 
 EMBEDDED = "embedded"

@@ -10,10 +10,10 @@ B = batch, C = latent channels, Y, X = latent rows, columns, S = steps.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationInfo, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
@@ -275,32 +275,3 @@ CONTRACTS: tuple[type[Strategy], ...] = (
     ContextStrategy,
     SamplingStrategy,
 )
-
-
-def _build(kind: str, value: Any, info: ValidationInfo) -> Any:
-    """Turn a name, or a mapping with a name and options, into the strategy that the registry knows."""
-    if value is None or isinstance(value, Strategy):
-        return value
-    if not isinstance(value, str | dict):
-        raise ValueError(f"should be a name, or a mapping with a name and options, got {value!r}")
-    if not info.context:
-        raise ValueError(f"{value!r} names a strategy; load it with load_config(..., registry) or pass an object")
-    return info.context["registry"].build(kind, value)
-
-
-def _by_name(kind: str) -> tuple[BeforeValidator, PlainSerializer]:
-    return (
-        BeforeValidator(lambda value, info: _build(kind, value, info)),
-        PlainSerializer(lambda strategy: None if strategy is None else strategy.dump()),
-    )
-
-
-# Fields that hold a strategy: validated from an object, from a name, or from a mapping with a name and options.
-Positional = Annotated[PositionalStrategy, *_by_name("positional")]
-Attention = Annotated[AttentionStrategy, *_by_name("attention")]
-Noise = Annotated[NoiseSchedule, *_by_name("noise")]
-Guidance = Annotated[GuidanceSchedule, *_by_name("guidance")]
-Sigmas = Annotated[SigmaSchedule, *_by_name("sigmas")]
-Motion = Annotated[MotionSchedule, *_by_name("motion")]
-Context = Annotated[ContextStrategy, *_by_name("context")]
-Sampling = Annotated[SamplingStrategy, *_by_name("sampling")]

@@ -8,7 +8,8 @@ from typing import Self
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from ..core.contracts import Positional, PositionalStrategy, Span
+from ..core.contracts import PositionalStrategy, Span
+from ..core.named import Positional
 from .linear import Linear
 
 
