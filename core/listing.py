@@ -43,7 +43,7 @@ def _own_first(cls: type[Strategy]) -> list[str]:
 def _option_row(name: str, cls: type[Strategy]) -> dict[str, Any]:
     field = cls.model_fields[name]
     schema = cls.model_json_schema()["properties"][name]
-    default = field.get_default(call_default_factory=True)
+    default = None if field.is_required() else field.get_default(call_default_factory=True)
     return {
         "name": name,
         "default": default.dump() if isinstance(default, Strategy) else default,

@@ -23,6 +23,7 @@ BUCKET, FPS, STEPS = 30.0, 7.0, 25
 # Options of those that do nothing, or are nothing, without.
 EXAMPLES = {
     ("motion", "linear"): {"last_bucket": 10},
+    ("positional", "longrope"): {"factors": [1, 1.2, 2, 4, 4]},
 }
 WIDE = ("positional",)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from ..core.contracts import Strategy
 from ..core.hookspecs import hookimpl
-from ..positional import dynamic, linear, none, ntk, yarn
+from ..positional import circular, clamp, dynamic, grouped, linear, longrope, none, ntk, pingpong, riflex, yarn
 from ..schedules import guidance as guidance_schedules
 from ..schedules import motion, noise, sigmas
 from . import finite, guidance, preview, reuse, timing
@@ -24,6 +24,12 @@ STRATEGIES: tuple[type[Strategy], ...] = (
     linear.Linear,
     ntk.Ntk,
     yarn.Yarn,
+    riflex.Riflex,
+    longrope.LongRope,
+    pingpong.PingPong,
+    circular.Circular,
+    grouped.Grouped,
+    clamp.Clamp,
     dynamic.Dynamic,
     full.Full,
     freenoise.FreeNoiseWindows,

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Self
+from typing import Annotated, Self
 
+import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
 from ..core.contracts import PositionalStrategy, Span
 from ..core.named import Positional
 from .linear import Linear
+
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Dynamic(PositionalStrategy):
@@ -30,13 +33,25 @@ class Dynamic(PositionalStrategy):
     )
     first: float = Field(default=1.0, ge=0, le=1, description="Share of the stretch at the first, noisiest step.")
     last: float = Field(default=1.0, ge=0, le=1, description="Share of the stretch at the last step.")
+    shares: tuple[Share, ...] | None = Field(
+        default=None,
+        min_length=2,
+        description="Instead of first and last: shares at evenly spaced points of the denoising, linear in between.",
+    )
 
     @model_validator(mode="after")
-    def _no_other_factor(self) -> Self:
+    def _means_something(self) -> Self:
         factor = getattr(self.of, "factor", None)
         if factor is not None:
             raise ValueError(
                 f"dynamic gives {self.of.name!r} its factor, so its own must not be set, got factor={factor}"
+            )
+        if _same_at(self.of, 1.5, 3.0):
+            raise ValueError(f"dynamic gives a strategy its factor, and {self.of.name!r} does not change with one")
+        if self.shares is not None and (self.first, self.last) != (1.0, 1.0):
+            raise ValueError(
+                f"shares take the place of first and last, got shares={list(self.shares)} with first={self.first} and "
+                f"last={self.last}"
             )
         return self
 
@@ -53,6 +68,22 @@ class Dynamic(PositionalStrategy):
         return self.of.temperature(self._given(span)) if self.of.active(span.progress) else 1.0
 
     def _given(self, span: Span) -> Span:
-        share = self.first + (self.last - self.first) * span.progress
         longest = self.alpha * span.stretch - (self.alpha - 1)
-        return replace(span, factor=1 + (longest - 1) * share)
+        return replace(span, factor=1 + (longest - 1) * self._share(span.progress))
+
+    def _share(self, progress: float) -> float:
+        shares = self.shares or (self.first, self.last)
+        place = progress * (len(shares) - 1)
+        before = min(int(place), len(shares) - 2)
+        return shares[before] + (shares[before + 1] - shares[before]) * (place - before)
+
+
+def _same_at(strategy: PositionalStrategy, one: float, other: float) -> bool:
+    """Whether a strategy does the same at two factors, all that it may change."""
+    spans = [Span(frames=24, trained=8, factor=factor) for factor in (one, other)]
+    frames_F, freqs_K = torch.arange(24, dtype=torch.float32), torch.logspace(0, -4, 32)
+    return (
+        torch.equal(*(strategy.positions(frames_F, span) for span in spans))
+        and torch.equal(*(strategy.frequencies(freqs_K, span) for span in spans))
+        and strategy.temperature(spans[0]) == strategy.temperature(spans[1])
+    )

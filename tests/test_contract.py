@@ -13,9 +13,13 @@ REGISTRY = longtake.load_plugins(third_party=False).registry
 ALL = [(kind, name) for kind, classes in REGISTRY.classes.items() for name in classes]
 
 
+# Options that have no default, because there is none that would mean something.
+REQUIRED = {("positional", "longrope"): {"factors": [1, 1.5, 4]}}
+
+
 @pytest.mark.parametrize(("kind", "name"), ALL)
 def test_every_strategy_fulfils_its_contract(kind, name):
-    check_strategy(REGISTRY.build(kind, name))
+    check_strategy(REGISTRY.build(kind, {"name": name} | REQUIRED.get((kind, name), {})))
 
 
 VARIANTS = [
@@ -23,6 +27,10 @@ VARIANTS = [
     ("positional", {"name": "yarn", "beta_slow": 0.25, "beta_fast": 1}),
     ("positional", {"name": "dynamic", "of": "yarn", "alpha": 2, "first": 0.2}),
     ("positional", {"name": "dynamic", "of": {"name": "linear", "align": "ends"}, "last": 0}),
+    ("positional", {"name": "dynamic", "of": "riflex", "shares": [0, 1, 0.5]}),
+    ("positional", {"name": "dynamic", "of": {"name": "longrope", "factors": [1, 9]}, "first": 0}),
+    ("positional", {"name": "circular", "way": "round"}),
+    ("positional", {"name": "riflex", "width": 0}),
     ("attention", {"name": "freenoise", "window": 9, "stride": 4}),
     ("attention", {"name": "freenoise", "positions": "local", "stride": 1}),
     ("attention", {"name": "freenoise", "fuse": "delayed-sawtooth"}),
@@ -51,6 +59,8 @@ def test_the_registry_holds_the_strategies_of_the_mission():
         "guidance": ["constant", "linear", "triangle"],
         "sigmas": ["ays", "karras"],
         "motion": ["compensated", "constant", "linear"],
+        "context": ["looped", "static", "uniform", "whole"],
+        "sampling": ["chain", "freeinit", "joint"],
     }
 
 

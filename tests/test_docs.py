@@ -60,15 +60,15 @@ def test_the_truth_of_the_proving_ground_is_as_its_page_says():
 def test_the_plugin_of_the_readme_works():
     code = next(code for code in blocks(README, "python") if "hookimpl" in code)
     assert sum(bool(line.strip()) for line in code.splitlines()) <= 16
-    plugin = types.ModuleType("longtake_pingpong")
-    sys.modules["longtake_pingpong"] = plugin
+    plugin = types.ModuleType("longtake_ease")
+    sys.modules["longtake_ease"] = plugin
     try:
         exec(code, vars(plugin))
         plugins = longtake.load_plugins(third_party=False)
-        add_plugin(plugins, plugin, "pingpong")
-        strategy = plugins.registry.build("positional", "pingpong")
+        add_plugin(plugins, plugin, "ease")
+        strategy = plugins.registry.build("positional", "ease")
     finally:
-        del sys.modules["longtake_pingpong"]
+        del sys.modules["longtake_ease"]
     check_strategy(strategy)
     import torch
 

@@ -93,7 +93,7 @@ def test_plugins_names_versions_hooks_and_reasons(longtake):
         "name": "longtake-good",
         "version": "longtake-good 1.2.3",
         "hooks": ["longtake_after_step", "longtake_register_strategies"],
-        "strategies": ["positional.pingpong", "attention.banded"],
+        "strategies": ["positional.ease", "attention.banded"],
         "error": None,
     }
     assert rows["longtake-fewer"]["version"] == "longtake-fewer 0.1"
@@ -114,7 +114,7 @@ def test_the_table_of_plugins_says_the_same_to_people(longtake):
 def test_strategies_of_a_good_plugin_are_listed_and_nothing_of_a_bad_one_is(longtake):
     rows = json.loads(longtake("strategies", "--json").stdout)
     owners = {(row["kind"], row["name"]): row["plugin"] for row in rows}
-    assert owners["positional", "pingpong"] == "longtake-good"
+    assert owners["positional", "ease"] == "longtake-good"
     assert owners["attention", "banded"] == "longtake-good"
     assert owners["positional", "linear"] == "builtin"
     assert ("positional", "fresh") not in owners
@@ -124,7 +124,7 @@ def test_strategies_of_a_good_plugin_are_listed_and_nothing_of_a_bad_one_is(long
 
 
 def test_a_run_with_strategies_of_a_plugin_calls_its_hook_and_can_be_made_again(longtake, tmp_path, tiny_folder):
-    strategies = ["--positional", "pingpong", "--attention", "banded", "--set", "attention.radius=3"]
+    strategies = ["--positional", "ease", "--attention", "banded", "--set", "attention.radius=3"]
     size = ["--frames", "9", "--steps", "2", "--width", "32", "--height", "32", "--seed", "5"]
     model = ["--model", str(tiny_folder)]
     made = longtake(
@@ -139,7 +139,7 @@ def test_a_run_with_strategies_of_a_plugin_calls_its_hook_and_can_be_made_again(
 
     record = json.loads((tmp_path / "out.npy.json").read_text())
     assert record["plugins"]["longtake-good"] == "longtake-good 1.2.3"
-    assert record["config"]["positional"]["name"] == "pingpong"
+    assert record["config"]["positional"]["name"] == "ease"
     assert record["config"]["attention"] == {"name": "banded", "start": 0, "stop": 1, "radius": 3, "anchors": 1}
 
     program, *words = shlex.split(record["command"])
@@ -153,7 +153,7 @@ def test_a_run_with_strategies_of_a_plugin_calls_its_hook_and_can_be_made_again(
 
 
 def test_a_plan_shows_what_the_strategies_of_a_plugin_do(longtake, tiny_folder):
-    asked = ["--model", str(tiny_folder), "--frames", "9", "--positional", "pingpong", "--attention", "banded"]
+    asked = ["--model", str(tiny_folder), "--frames", "9", "--positional", "ease", "--attention", "banded"]
     plan = json.loads(longtake("plan", *asked, "--json").stdout)
     assert plan["positions"] == [0, 1, 2, 3, 2, 1, 0, 1, 2]
     assert plan["mask"][8] == [True, False, False, False, False, False, True, True, True]
@@ -165,7 +165,7 @@ def test_an_unknown_strategy_may_be_that_of_a_plugin_which_did_not_load(longtake
     refused = longtake("generate", "start.png", *asked, check=False)
     assert refused.returncode == 2
     assert "unknown positional strategy 'still'; known: " in refused.stderr
-    assert "pingpong" in refused.stderr
+    assert "ease" in refused.stderr
     for name, reason in REASONS.items():
         assert f"note: plugin '{name}' did not load ({reason}); it may define 'still'" in refused.stderr
     assert sorted(tmp_path.iterdir()) == before
@@ -181,10 +181,10 @@ def test_no_plugins_leaves_all_of_them_out(longtake, tiny_folder):
     names = set(by_name(longtake("plugins", "--json", "--no-plugins").stdout))
     assert "builtin" in names
     assert not {name for name in names if name.startswith("longtake-")}
-    asked = ["--model", str(tiny_folder), "--no-plugins", "--positional", "pingpong"]
+    asked = ["--model", str(tiny_folder), "--no-plugins", "--positional", "ease"]
     refused = longtake("plan", *asked, check=False)
     assert refused.returncode == 2
-    assert "unknown positional strategy 'pingpong'" in refused.stderr
+    assert "unknown positional strategy 'ease'" in refused.stderr
     assert "did not load" not in refused.stderr
 
 

@@ -12,16 +12,16 @@ from pydantic import Field
 import longtake
 
 
-class PingPong(longtake.PositionalStrategy):
-    """Play the trained positions forwards and backwards instead of leaving their range."""
+class Ease(longtake.PositionalStrategy):
+    """Move slowly at both ends of the video and fast in its middle."""
 
-    name = "pingpong"
+    name = "ease"
 
-    def positions(self, frames_F: torch.Tensor, span: longtake.Span) -> torch.Tensor:
-        """Fold the frames into the trained range."""
-        period = 2 * (span.trained - 1)
-        phase_F = frames_F % period
-        return phase_F.minimum(period - phase_F)
+    def positions(self, frames_F, span):
+        if span.frames <= span.trained:
+            return frames_F
+        turn_F = torch.pi * frames_F / (span.frames - 1)
+        return (span.trained - 1) / 2 * (1 - torch.cos(turn_F))
 
 
 class Banded(longtake.AttentionStrategy):
@@ -41,7 +41,7 @@ class Banded(longtake.AttentionStrategy):
 @longtake.hookimpl
 def longtake_register_strategies(register: Callable[[type], None]) -> None:
     """Offer both."""
-    register(PingPong)
+    register(Ease)
     register(Banded)
 
 

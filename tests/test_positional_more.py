@@ -1,0 +1,191 @@
+"""Positional strategies beyond interpolation: bands, factors one by one, closed paths, shared and held positions."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from longtake import Span, load_plugins
+from longtake.core.embedding import embed, trained_frequencies
+from longtake.core.errors import ConfigError
+from longtake.positional.circular import Circular
+from longtake.positional.clamp import Clamp
+from longtake.positional.dynamic import Dynamic
+from longtake.positional.grouped import Grouped
+from longtake.positional.linear import Linear
+from longtake.positional.longrope import LongRope
+from longtake.positional.pingpong import PingPong
+from longtake.positional.riflex import Riflex
+
+REGISTRY = load_plugins(third_party=False).registry
+channels = st.integers(2, 700).map(lambda half: 2 * half)
+
+
+@st.composite
+def spans(draw: st.DrawFn) -> Span:
+    length = draw(st.integers(2, 40))
+    return Span(frames=draw(st.integers(length + 1, 900)), trained=length, progress=draw(st.floats(0, 1)))
+
+
+def positions(strategy, span: Span) -> torch.Tensor:
+    return strategy.positions(torch.arange(span.frames, dtype=torch.float32), span)
+
+
+@given(span=spans())
+def test_pingpong_stays_in_the_trained_range_and_never_leaps(span):
+    places = positions(PingPong(), span)
+    assert places.min() == 0
+    assert places.max() == span.trained - 1
+    assert torch.equal(places.diff().abs(), torch.ones(span.frames - 1))
+
+
+def test_pingpong_worked_out_by_hand():
+    assert positions(PingPong(), Span(frames=9, trained=4)).tolist() == [0, 1, 2, 3, 2, 1, 0, 1, 2]
+
+
+@given(span=spans())
+def test_clamp_counts_up_to_the_last_trained_position_and_stays(span):
+    places = positions(Clamp(), span)
+    assert places.tolist() == [min(frame, span.trained - 1) for frame in range(span.frames)]
+
+
+@given(span=spans())
+def test_groups_are_of_whole_positions_in_order_all_of_which_are_used(span):
+    places = positions(Grouped(), span)
+    assert torch.equal(places, places.round())
+    assert set(places.diff().tolist()) <= {0.0, 1.0}
+    assert set(places.tolist()) == set(map(float, range(span.trained)))
+
+
+@given(span=spans(), way=st.sampled_from(["back", "round"]), half=st.integers(2, 300))
+def test_on_a_closed_path_the_frame_after_the_last_is_the_first(span, way, half):
+    strategy, freqs = Circular(way=way), trained_frequencies(2 * half).double()
+    frames = torch.arange(span.frames + 1, dtype=torch.float64)
+    codes = embed(strategy.positions(frames, span), strategy.frequencies(freqs, span))
+    torch.testing.assert_close(codes[-1], codes[0], atol=1e-3, rtol=0)
+    steps = (codes[1:] - codes[:-1]).norm(dim=1)
+    assert steps[-1] <= steps[:-1].max() * 1.01 + 1e-3
+
+
+@given(span=spans())
+def test_the_way_back_is_through_trained_positions_and_symmetric(span):
+    places = positions(Circular(), span)
+    assert places.min() >= 0
+    assert places.max() <= span.trained - 1 + 1e-4
+    torch.testing.assert_close(places[1:], places[1:].flip(0), atol=1e-3, rtol=0)
+
+
+@given(span=spans(), channels=channels, width=st.floats(0, 0.9))
+def test_riflex_lowers_a_band_by_one_ratio_and_nothing_else(span, channels, width):
+    freqs = trained_frequencies(channels)
+    ratios = Riflex(width=width).frequencies(freqs, span) / freqs
+    assert (ratios <= 1).all()
+    lowered = ratios < 1 - 1e-6
+    periods = 2 * math.pi / freqs
+    nearest = (periods / span.trained).log().abs().argmin()
+    assert (((periods[lowered] - periods[nearest]) / periods[nearest]).abs() <= width + 1e-5).all()
+    if lowered.any():
+        torch.testing.assert_close(ratios[lowered], ratios[lowered][0].expand(int(lowered.sum())))
+
+
+def test_riflex_worked_out_by_hand():
+    # Trained on 10, asked for 20. Periods 8, 10, 11 and 40: 10 is the one at which a video of 10 repeats itself, and is
+    # to be 0.9 of its way round after 20 frames: a period of 20 / 0.9. The ratio is 10 / (20 / 0.9) = 0.45.
+    freqs = 2 * math.pi / torch.tensor([8.0, 10.0, 11.0, 40.0])
+    span = Span(frames=20, trained=10)
+    alone = Riflex(width=0).frequencies(freqs, span) / freqs
+    torch.testing.assert_close(alone, torch.tensor([1, 0.45, 1, 1]))
+    band = Riflex(width=0.15).frequencies(freqs, span) / freqs  # 11 is within 15 % of 10, 8 is not
+    torch.testing.assert_close(band, torch.tensor([1, 0.45, 0.45, 1]))
+    earlier = Riflex(width=0, repeats_at=8.5).frequencies(freqs, span) / freqs  # 8 · 0.9 / 20
+    torch.testing.assert_close(earlier, torch.tensor([0.36, 1, 1, 1]))
+
+
+def test_a_band_of_svd_is_as_wide_as_its_levels_are_fine():
+    span = Span(frames=56, trained=14)
+    counts = [
+        int((Riflex().frequencies(freqs, span) < freqs * 0.99).sum())
+        for freqs in map(trained_frequencies, (320, 640, 1280))
+    ]
+    assert counts == [7, 14, 28]
+
+
+@given(span=spans(), channels=channels, factors=st.lists(st.floats(1, 50), min_size=2, max_size=40))
+def test_longrope_divides_by_what_is_listed(span, channels, factors):
+    factors.sort()
+    freqs = trained_frequencies(channels)
+    divided = freqs / LongRope(factors=factors).frequencies(freqs, span)
+    torch.testing.assert_close(divided[[0, -1]], torch.tensor([factors[0], factors[-1]]), rtol=1e-4, atol=0)
+    assert (divided.diff() >= -1e-3).all()
+
+
+def test_longrope_worked_out_by_hand():
+    # Three factors for five frequencies: between 1 and 2 lies 1.5, between 2 and 4 lies 3.
+    freqs, span = trained_frequencies(10), Span(frames=40, trained=10)
+    divided = freqs / LongRope(factors=[1, 2, 4]).frequencies(freqs, span)
+    torch.testing.assert_close(divided, torch.tensor([1, 1.5, 2, 3, 4]))
+    # Half of the way in the logarithm of the stretch, 2 of 4: the square roots.
+    half = Dynamic(of=LongRope(factors=[1, 2, 4]), first=1 / 3, last=1 / 3).frequencies(freqs, span)
+    torch.testing.assert_close(freqs / half, torch.tensor([1, 1.5, 2, 3, 4]).sqrt())
+
+
+@pytest.mark.parametrize("text", ["1 1.5\n4", "[1, 1.5, 4]", "- 1\n- 1.5\n- 4\n"])
+def test_factors_of_a_file_are_in_the_config(tmp_path, text):
+    (tmp_path / "factors").write_text(text)
+    strategy = REGISTRY.build("positional", {"name": "longrope", "factors": str(tmp_path / "factors")})
+    assert json.loads(json.dumps(strategy.dump()))["factors"] == [1, 1.5, 4]
+    assert REGISTRY.build("positional", strategy.dump()) == strategy
+
+
+@pytest.mark.parametrize(
+    ("factors", "message"),
+    [
+        ([1, 3, 2], "factors must not fall from fast frequencies to slow ones, got 3.0 and then 2.0 at place 2"),
+        ([1], "at least 2"),
+        ([0.5, 1], "greater than or equal to 1"),
+        ([1, math.inf], "finite"),
+        ("nope.txt", "file nope.txt of factors cannot be read"),
+        ("words", "must hold factors, a number for each frequency"),
+        ("mapping", "must hold factors, a number for each frequency"),
+    ],
+)
+def test_what_is_no_list_of_factors_is_refused(tmp_path, monkeypatch, factors, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "words").write_text("one two")
+    (tmp_path / "mapping").write_text("a: [1, 2]")
+    with pytest.raises(ConfigError, match=message):
+        REGISTRY.build("positional", {"name": "longrope", "factors": factors})
+
+
+def test_factors_have_to_be_given():
+    with pytest.raises(ConfigError, match="factors"):
+        REGISTRY.build("positional", "longrope")
+
+
+@given(span=spans(), shares=st.lists(st.floats(0, 1), min_size=2, max_size=6))
+def test_dynamic_follows_any_schedule_of_shares(span, shares):
+    strategy = Dynamic(of=Linear(), shares=shares)
+    place = span.progress * (len(shares) - 1)
+    before = min(math.floor(place), len(shares) - 2)
+    share = shares[before] * (before + 1 - place) + shares[before + 1] * (place - before)
+    expected = torch.arange(span.frames) / (1 + (span.stretch - 1) * share)
+    torch.testing.assert_close(positions(strategy, span), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_shares_take_the_place_of_first_and_last():
+    with pytest.raises(ValidationError, match=r"got shares=\[0.0, 1.0\] with first=0.5 and last=1.0"):
+        Dynamic(shares=[0, 1], first=0.5)
+
+
+@pytest.mark.parametrize("name", ["none", "pingpong", "clamp", "circular"])
+def test_dynamic_refuses_what_a_factor_means_nothing_to(name):
+    with pytest.raises(
+        ConfigError, match=f"dynamic gives a strategy its factor, and '{name}' does not change with one"
+    ):
+        REGISTRY.build("positional", {"name": "dynamic", "of": name})
