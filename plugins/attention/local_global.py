@@ -13,9 +13,9 @@ from .strided import Strided
 class LocalGlobal(Strided):
     """Let every frame see its neighbours and every n-th frame, with logits scaled by how many keys those are.
 
-    Video-Infinity (Tan et al. 2024, arXiv 2406.16260): the more keys share a softmax, the flatter it is, so each query's
-    logits are multiplied by log(keys seen) / log(trained length): 1 where it sees as many as in training. With at most
-    as many frames as the model was trained on, nothing changes.
+    Video-Infinity (Tan et al. 2024, arXiv 2406.16260): the more keys share a softmax, the flatter it is, so the logits
+    of each query are multiplied by log(keys seen) / log(trained length): 1 where it sees as many as in training. With
+    at most as many frames as the model was trained on, nothing changes.
     """
 
     name = "local-global"
