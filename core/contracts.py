@@ -17,6 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
+from .course import ONE, AnyCourse
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -133,9 +135,21 @@ class PositionalStrategy(RangedStrategy):
 
 
 class AttentionStrategy(RangedStrategy):
-    """Decides which frames see which in temporal self-attention. Override one of the three methods."""
+    """Decides which frames see which in temporal self-attention. Override one of the three methods.
+
+    Its options are for every strategy, and applied around ``attend``: each is a number, a list (spread evenly over the
+    frames, linear in between), or a mapping ``{steps: [...]}`` (spread over the denoising steps). What is not 1 acts at
+    any length, since it has been asked for.
+    """
 
     kind: ClassVar[str] = "attention"
+
+    key_scale: AnyCourse = Field(default=ONE, description="Factor on the keys: less calms motion, more adds to it.")
+    query_scale: AnyCourse = Field(default=ONE, description="Factor on the queries.")
+    value_scale: AnyCourse = Field(default=ONE, description="Factor on the values: how much attention adds at all.")
+    temperature: AnyCourse = Field(
+        default=ONE, description="Factor on the logits of each query: more is sharper, less is flatter."
+    )
 
     def mask(self, span: Span) -> Tensor | None:
         """Return (F, F), True (or a bias, in float) where query row sees key column; None = everything."""

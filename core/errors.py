@@ -62,6 +62,8 @@ def _explain_one(detail: ErrorDetails, known: list[str], prefix: str, what: str)
     if detail["type"] == "extra_forbidden":
         last = str(detail["loc"][-1])
         return f"unknown {what} {name!r}; known: {', '.join(known)}{did_you_mean(last, known)}"
+    if detail["type"] == "missing":
+        return f"{name} has to be given: there is no default for it"
     message = detail["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     if detail["type"] == "value_error":
         return f"{name}: {message}" if name else message

@@ -10,7 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from .config import STRATEGY_KINDS
-from .contracts import RangedStrategy, Strategy
+from .contracts import CONTRACTS, Strategy
+from .course import Course
 from .manager import Plugins, versions
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def strategy_rows(registry: Registry) -> list[dict[str, Any]]:
 
 def _own_first(cls: type[Strategy]) -> list[str]:
     """Return a strategy's options, those that every strategy of its kind has at the end."""
-    common = set(RangedStrategy.model_fields)
+    common = {option for contract in CONTRACTS if issubclass(cls, contract) for option in contract.model_fields}
     return sorted(cls.model_fields, key=lambda option: option in common)
 
 
@@ -46,7 +47,7 @@ def _option_row(name: str, cls: type[Strategy]) -> dict[str, Any]:
     default = None if field.is_required() else field.get_default(call_default_factory=True)
     return {
         "name": name,
-        "default": default.dump() if isinstance(default, Strategy) else default,
+        "default": default.dump() if isinstance(default, Strategy | Course) else default,
         "required": field.is_required(),
         "type": _type_name(schema),
         "description": field.description or "",
@@ -61,7 +62,9 @@ def _type_name(schema: dict[str, Any]) -> str:
         return " | ".join(map(str, schema["enum"]))
     signs = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
     bounds = [f"{sign} {schema[key]:g}" for key, sign in signs.items() if key in schema]
-    return " ".join([schema.get("type", "strategy"), ", ".join(bounds)]).strip()
+    names = {"array": "list", "object": "mapping"}
+    kind = schema.get("type", "strategy")
+    return " ".join([names.get(kind, kind), ", ".join(bounds)]).strip()
 
 
 def plugin_rows(plugins: Plugins) -> list[dict[str, Any]]:

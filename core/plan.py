@@ -22,6 +22,7 @@ from .contracts import (
 )
 from .embedding import trained_frequencies
 from .errors import PluginError
+from .modifiers import refuse_frames_of_windows
 
 if TYPE_CHECKING:
     from .config import Config
@@ -118,6 +119,7 @@ def make_plan(config: Config, facts: ModelFacts, *, shown_step: int = 0) -> Plan
     attention = config.attention if config.attention.active(shown.progress) else AttentionStrategy()
     windows, mask_FF = attention.windows(shown), attention.mask(shown)
     _check_sight(config.attention, windows, mask_FF, span.frames)
+    _check_modifiers(config.attention, spans)
     # With local windows, positions are asked about a window as if it were the whole video.
     seen = replace(shown, frames=windows.size) if windows and windows.local_positions else shown
     frames_F = torch.arange(seen.frames, dtype=torch.float32)
@@ -157,6 +159,15 @@ def _check(strategy: Strategy, what: str, values: Tensor, length: int) -> Tensor
     if not bool(torch.isfinite(values).all()):
         raise PluginError(f"{strategy.kind} strategy {strategy.name!r} must give finite {what}")
     return values
+
+
+def _check_modifiers(strategy: AttentionStrategy, spans: list[Span]) -> None:
+    """Refuse factors over the frames where windows count from zero at any step."""
+    for span in spans:
+        windows = strategy.windows(span) if strategy.active(span.progress) else None
+        if windows is not None and windows.local_positions:
+            refuse_frames_of_windows(strategy)
+            return
 
 
 def _check_sight(strategy: Strategy, windows: Windows | None, mask_FF: Tensor | None, frames: int) -> None:

@@ -25,6 +25,7 @@ from .engine.split import Split
 from .engine.unet import Engine
 from .engine.wrapped import at_work
 from .errors import LongtakeError, PluginError
+from .modifiers import attend_modified, refuse_frames_of_windows
 
 Acting = TypeVar("Acting", bound=RangedStrategy)
 
@@ -100,7 +101,10 @@ class Seams:
         """Return windows that each count from zero, if the attention strategy asks for such."""
         acting = self.attention(frames)
         windows = acting[0].windows(acting[1]) if acting else None
-        return windows if windows and windows.local_positions else None
+        if acting is None or windows is None or not windows.local_positions:
+            return None
+        refuse_frames_of_windows(acting[0])
+        return windows
 
     def code(self, frames: int, channels: int, device: torch.device) -> Tensor:
         """Return the temporal code of each frame, (F, C) in float32."""
@@ -136,7 +140,7 @@ class Seams:
         strategy, span = attention or (FULL, self.span(frames))
         # None rather than the same number: the kernel's own default is exact where nothing is asked.
         scale = None if temperature == 1.0 else temperature / channels**0.5
-        seen_PNFD = strategy.attend(q_PNFD, k_PNFD, v_PNFD, span, scale)
+        seen_PNFD = attend_modified(strategy, q_PNFD, k_PNFD, v_PNFD, span, scale)
         if seen_PNFD.shape != q_PNFD.shape:
             raise PluginError(
                 f"attention strategy {strategy.name!r} must return {tuple(q_PNFD.shape)} from attend, "

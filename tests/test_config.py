@@ -24,8 +24,12 @@ REGISTRY = longtake.load_plugins(third_party=False).registry
 XT = read_facts("stabilityai/stable-video-diffusion-img2vid-xt")
 
 
-def named(kind: str) -> st.SearchStrategy[str]:
-    return st.sampled_from(sorted(REGISTRY.classes[kind]))
+REQUIRED = {"longrope": {"factors": [1, 1.5, 4]}}  # options without a default
+
+
+def named(kind: str) -> st.SearchStrategy[str | dict[str, object]]:
+    names = sorted(REGISTRY.classes[kind])
+    return st.sampled_from([{"name": name} | REQUIRED[name] if name in REQUIRED else name for name in names])
 
 
 configs = st.fixed_dictionaries(
@@ -51,7 +55,8 @@ def test_a_config_survives_being_written_and_read(data):
 @given(data=configs)
 def test_a_resolved_config_has_nothing_left_to_choose_and_stays_as_it_is(data):
     config = resolve(load_config(data, REGISTRY), XT, REGISTRY)
-    assert {name for name, value in config if value is None} <= {"image", "variant", "preview", "memory", "weights"}
+    of_a_file = {"image", "preview", "end_image", "end_frames", "continues"}
+    assert {name for name, value in config if value is None} <= {"variant", "memory", "weights", *of_a_file}
     assert resolve(config, XT, REGISTRY) == config
 
 
@@ -75,9 +80,12 @@ def test_names_need_a_registry():
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ({"positional": "liner"}, "unknown positional strategy 'liner'; known: dynamic, linear, none, ntk, yarn"),
+        (
+            {"positional": "liner"},
+            "unknown positional strategy 'liner'; known: circular, clamp, .*\ndid you mean 'linear'",
+        ),
         ({"noise": "frenoise"}, "unknown noise schedule 'frenoise'; .*\ndid you mean 'freenoise'"),
-        ({"positional": {"strength": 1}}, "positional needs a name; known: dynamic"),
+        ({"positional": {"strength": 1}}, "positional needs a name; known: circular"),
         (
             {"positional": {"name": "ntk", "strenght": 1}},
             "unknown option of positional strategy 'ntk': 'positional.strenght'; known: .*\ndid you mean 'strength'",
@@ -90,7 +98,7 @@ def test_names_need_a_registry():
         ({"positional": {"name": "dynamic", "of": "liner"}}, "unknown positional strategy 'liner'"),
         ({"positional": 3}, "positional: should be a name, or a mapping with a name and options, got 3"),
         ({"positional": Config()}, "positional: should be a name, or a mapping"),
-        ({"positional": {"name": ["linear"]}}, r"positional needs a name, got \['linear'\]; known: dynamic"),
+        ({"positional": {"name": ["linear"]}}, r"positional needs a name, got \['linear'\]; known: circular"),
         ({"framez": 3}, "unknown config key 'framez'; .*\ndid you mean 'frames'"),
         ({"frames": 0}, "frames should be greater than or equal to 2, got 0"),
         ({"frames": -3}, "frames should be greater than or equal to 2, got -3"),

@@ -53,7 +53,10 @@ def test_options_keep_the_contract(kind, options):
 
 def test_the_registry_holds_the_strategies_of_the_mission():
     assert {kind: sorted(classes) for kind, classes in REGISTRY.classes.items()} == {
-        "positional": ["dynamic", "linear", "none", "ntk", "yarn"],
+        "positional": [
+            *("circular", "clamp", "dynamic", "grouped", "linear", "longrope", "none", "ntk", "pingpong", "riflex"),
+            "yarn",
+        ],
         "attention": ["decay", "freenoise", "full", "local-global", "looped", "strided"],
         "noise": ["freenoise", "independent", "repeat"],
         "guidance": ["constant", "linear", "triangle"],

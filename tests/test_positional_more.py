@@ -164,7 +164,7 @@ def test_what_is_no_list_of_factors_is_refused(tmp_path, monkeypatch, factors, m
 
 
 def test_factors_have_to_be_given():
-    with pytest.raises(ConfigError, match="factors"):
+    with pytest.raises(ConfigError, match=r"positional\.factors has to be given: there is no default for it"):
         REGISTRY.build("positional", "longrope")
 
 

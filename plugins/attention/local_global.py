@@ -14,8 +14,8 @@ class LocalGlobal(Strided):
     """Let every frame see its neighbours and every n-th frame, with logits scaled by how many keys those are.
 
     Video-Infinity (Tan et al. 2024, arXiv 2406.16260): the more keys share a softmax, the flatter it is, so the logits
-    of a query are multiplied by log(keys seen) / log(trained length): 1 where it sees as many as in training. With at
-    most as many frames as the model was trained on, nothing changes.
+    of each query are multiplied by log(keys seen) / log(trained length): 1 where it sees as many as in training. With
+    at most as many frames as the model was trained on, nothing changes.
     """
 
     name = "local-global"
