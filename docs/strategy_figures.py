@@ -23,6 +23,8 @@ BUCKET, FPS, STEPS = 30.0, 7.0, 25
 # Options of those that do nothing, or are nothing, without.
 EXAMPLES = {
     ("motion", "linear"): {"last_bucket": 10},
+    ("guidance", "keyframes"): {"scale": {0: 1, 20: 3, -1: 2}},
+    ("motion", "keyframes"): {"bucket": {0: 10, 20: 60, -1: 30}},
     ("positional", "longrope"): {"factors": [1, 1.2, 2, 4, 4]},
 }
 WIDE = ("positional",)
@@ -34,6 +36,8 @@ def main() -> None:
     registry = load_plugins(third_party=False).registry
     for kind, classes in registry.classes.items():
         for name in classes:
+            if (kind, name) == ("noise", "file"):  # whatever lies in it
+                continue
             strategy = registry.build(kind, {"name": name} | EXAMPLES.get((kind, name), {}))
             figure = Figure(figsize=(7, 2) if kind in WIDE else (3.6, 2.2), layout="constrained")
             PAINTERS[kind](figure, strategy)

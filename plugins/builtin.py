@@ -8,8 +8,8 @@ from collections.abc import Callable
 from ..core.contracts import Strategy
 from ..core.hookspecs import hookimpl
 from ..positional import circular, clamp, dynamic, grouped, linear, longrope, none, ntk, pingpong, riflex, yarn
+from ..schedules import correlated, given, motion, noise, sigmas
 from ..schedules import guidance as guidance_schedules
-from ..schedules import motion, noise, sigmas
 from . import finite, guidance, preview, reuse, timing
 from .attention import decay, freenoise, full, local_global, looped, strided
 from .bench import commands as bench
@@ -40,14 +40,20 @@ STRATEGIES: tuple[type[Strategy], ...] = (
     noise.Independent,
     noise.FreeNoise,
     noise.Repeat,
+    correlated.Mixed,
+    correlated.Progressive,
+    given.File,
     guidance_schedules.Linear,
     guidance_schedules.Constant,
     guidance_schedules.Triangle,
+    guidance_schedules.Trapezoid,
+    guidance_schedules.Keyframes,
     sigmas.Karras,
     sigmas.AlignYourSteps,
     motion.Constant,
     motion.Linear,
     motion.Compensated,
+    motion.Keyframes,
     whole.Whole,
     static.Static,
     uniform.Uniform,

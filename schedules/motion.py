@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from ..core.contracts import MotionSchedule, Span
+from .keyframes import Frame, interpolate
 
 
 class Constant(MotionSchedule):
@@ -67,3 +68,27 @@ class Compensated(MotionSchedule):
 
     def _times(self, span: Span) -> float:
         return float((self.factor or span.stretch) ** self.strength)
+
+
+class Keyframes(MotionSchedule):
+    """Motion buckets and frame rates at some frames, and straight lines between them."""
+
+    name = "keyframes"
+    bucket: dict[Frame, Annotated[float, Field(ge=0, allow_inf_nan=False)]] | None = Field(
+        default=None,
+        min_length=1,
+        description="Frame → motion bucket, such as {0: 20, -1: 127}; by default the one asked for, at all frames.",
+    )
+    fps: dict[Frame, Annotated[float, Field(ge=1, allow_inf_nan=False)]] | None = Field(
+        default=None, min_length=1, description="Frame → frames per second, likewise."
+    )
+
+    def buckets(self, motion_bucket: float, span: Span) -> Tensor:
+        """Return the motion bucket of each frame, (F,)."""
+        if self.bucket is None:
+            return super().buckets(motion_bucket, span)
+        return interpolate(self.bucket, span.frames, "motion.bucket")
+
+    def rates(self, fps: float, span: Span) -> Tensor:
+        """Return the frame rate of each frame, (F,)."""
+        return super().rates(fps, span) if self.fps is None else interpolate(self.fps, span.frames, "motion.fps")

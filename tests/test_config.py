@@ -24,12 +24,16 @@ REGISTRY = longtake.load_plugins(third_party=False).registry
 XT = read_facts("stabilityai/stable-video-diffusion-img2vid-xt")
 
 
-REQUIRED = {"longrope": {"factors": [1, 1.5, 4]}}  # options without a default
+REQUIRED = {  # options without a default
+    ("positional", "longrope"): {"factors": [1, 1.5, 4]},
+    ("guidance", "keyframes"): {"scale": {0: 1, -1: 3}},
+    ("noise", "file"): {"path": "noise.npy"},
+}
 
 
 def named(kind: str) -> st.SearchStrategy[str | dict[str, object]]:
     names = sorted(REGISTRY.classes[kind])
-    return st.sampled_from([{"name": name} | REQUIRED[name] if name in REQUIRED else name for name in names])
+    return st.sampled_from([{"name": name} | REQUIRED.get((kind, name), {}) for name in names])
 
 
 configs = st.fixed_dictionaries(

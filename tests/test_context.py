@@ -41,7 +41,7 @@ def fused(strategy, span: Span, denoiser, images=None, scaling=1.0) -> FusedDeno
 @given(layout=layouts(), step=st.integers(0, 70), seed=st.integers(0, 2**30))
 def test_an_identity_in_the_windows_gives_the_video_back(kind, layout, step, seed):
     frames, window, overlap = layout
-    span = Span(frames=frames, trained=14, step=step)
+    span = Span(frames=frames, trained=2, step=step)
     strategy = kind(window=window, overlap=overlap)
     video = torch.randn(1, frames, 2, 1, 3, generator=torch.Generator().manual_seed(seed))
     same = fused(strategy, span, lambda latents, sigma, **_: latents)
@@ -51,7 +51,7 @@ def test_an_identity_in_the_windows_gives_the_video_back(kind, layout, step, see
 @given(layout=layouts(), step=st.integers(0, 70))
 def test_windows_on_a_ring_are_evenly_spaced_and_overlap_as_asked_or_more(layout, step):
     frames, window, overlap = layout
-    starts = Looped(window=window, overlap=overlap).windows(Span(frames=frames, trained=14, step=step)).starts
+    starts = Looped(window=window, overlap=overlap).windows(Span(frames=frames, trained=2, step=step)).starts
     gaps = np.diff([*starts, starts[0] + frames])
     assert gaps.sum() == frames
     assert gaps.max() <= window - overlap

@@ -14,7 +14,12 @@ ALL = [(kind, name) for kind, classes in REGISTRY.classes.items() for name in cl
 
 
 # Options that have no default, because there is none that would mean something.
-REQUIRED = {("positional", "longrope"): {"factors": [1, 1.5, 4]}}
+REQUIRED = {
+    ("positional", "longrope"): {"factors": [1, 1.5, 4]},
+    ("guidance", "keyframes"): {"scale": {0: 1, -1: 3}},
+}
+# A file has one shape, and no other can be asked of it: see test_schedules_more.py.
+ALL.remove(("noise", "file"))
 
 
 @pytest.mark.parametrize(("kind", "name"), ALL)
@@ -42,6 +47,14 @@ VARIANTS = [
     ("attention", {"name": "strided", "every": 1}),
     ("noise", {"name": "freenoise", "window": 3, "stride": 2}),
     ("noise", {"name": "repeat", "window": 5}),
+    ("noise", {"name": "mixed", "alpha": 0}),
+    ("noise", {"name": "progressive", "alpha": 0.5, "closed": True}),
+    ("guidance", {"name": "linear", "min": 3, "max": -1}),
+    ("guidance", {"name": "trapezoid", "rise": 0, "fall": 1}),
+    ("motion", {"name": "keyframes", "bucket": {"0": 10}, "fps": {"0": 5}}),
+    ("context", {"name": "static", "positions": "local", "image": "overlap", "fuse": "flat"}),
+    ("context", {"name": "looped", "window": 4, "overlap": 3, "fuse": "gaussian"}),
+    ("sampling", {"name": "chain", "chunk": 9, "overlap": 2}),
     ("motion", {"name": "linear", "last_bucket": 10, "last_fps": 20}),
 ]
 
@@ -58,10 +71,10 @@ def test_the_registry_holds_the_strategies_of_the_mission():
             "yarn",
         ],
         "attention": ["decay", "freenoise", "full", "local-global", "looped", "strided"],
-        "noise": ["freenoise", "independent", "repeat"],
-        "guidance": ["constant", "linear", "triangle"],
+        "noise": ["file", "freenoise", "independent", "mixed", "progressive", "repeat"],
+        "guidance": ["constant", "keyframes", "linear", "trapezoid", "triangle"],
         "sigmas": ["ays", "karras"],
-        "motion": ["compensated", "constant", "linear"],
+        "motion": ["compensated", "constant", "keyframes", "linear"],
         "context": ["looped", "static", "uniform", "whole"],
         "sampling": ["chain", "freeinit", "joint"],
     }

@@ -58,9 +58,9 @@ class Windowed(ContextStrategy):
         raise NotImplementedError
 
     def windows(self, span: Span) -> Windows | None:
-        """Return windows that overlap, or None for a video that is no longer than one."""
+        """Return windows that overlap, or None for a video that is no longer than one, or than in training."""
         size = self.window or span.trained
-        if span.frames <= size:
+        if span.frames <= max(size, span.trained):
             return None
         overlap = self.overlap or max(1, size // 4)
         if overlap >= size:

@@ -1,0 +1,71 @@
+"""Noise of a file: to start from what somebody else started from.
+
+Shape suffixes: B = batch, F = frames, C = latent channels, Y, X = latent rows, columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from ..core.contracts import NoiseSchedule
+from ..core.errors import ConfigError
+
+ENDINGS = (".npy", ".pt", ".safetensors")
+
+
+class File(NoiseSchedule):
+    """Noise as it lies in a file, of unit variance; a file of more frames is used from ``first`` on."""
+
+    name = "file"
+    path: str = Field(
+        description="A .npy, .pt or .safetensors file that holds one tensor, (F, C, Y, X) or (1, F, C, Y, X)."
+    )
+    first: int = Field(default=0, ge=0, description="Frame of the file that the video begins with.")
+
+    def noise(self, shape_BFCYX: Sequence[int], sources_F: Tensor, generator: torch.Generator) -> Tensor:
+        """Return the file's noise, (B, F, C, Y, X) in float32, the same for each video of a batch.
+
+        Raises:
+            ConfigError: the file cannot be read, or does not hold what is needed.
+
+        """
+        held = _read(Path(self.path))
+        frames_FCYX = held[0] if held.ndim == 5 and len(held) == 1 else held
+        batch, frames, *rest = shape_BFCYX
+        if frames_FCYX.ndim != 4 or list(frames_FCYX.shape[1:]) != rest or len(frames_FCYX) < self.first + frames:
+            raise ConfigError(
+                f"noise file {self.path} must hold {self.first + frames} frames of {tuple(rest)} or more, got "
+                f"{tuple(held.shape)}"
+            )
+        chosen_FCYX = frames_FCYX[self.first : self.first + frames].float()
+        if not bool(torch.isfinite(chosen_FCYX).all()):
+            raise ConfigError(f"noise file {self.path} holds numbers that are not finite")
+        return chosen_FCYX.expand(batch, *chosen_FCYX.shape).clone()
+
+
+def _read(path: Path) -> Tensor:
+    if path.suffix not in ENDINGS:
+        raise ConfigError(f"noise file {path} must end in one of {', '.join(ENDINGS)}")
+    try:
+        if path.suffix == ".npy":
+            return torch.from_numpy(np.load(path))
+        if path.suffix == ".pt":
+            held = torch.load(path, map_location="cpu", weights_only=True)
+        else:
+            from safetensors.torch import load_file
+
+            held = load_file(path)
+    except FileNotFoundError:
+        raise ConfigError(f"noise file {path} does not exist") from None
+    except Exception as error:  # three libraries, each with errors of its own
+        raise ConfigError(f"noise file {path} cannot be read: {str(error).splitlines()[0]}") from None
+    tensors = list(held.values()) if isinstance(held, dict) else [held]
+    if len(tensors) != 1 or not isinstance(tensors[0], Tensor):
+        raise ConfigError(f"noise file {path} must hold one tensor, got {len(tensors)} things")
+    return tensors[0]
