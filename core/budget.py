@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from .contracts import Span
 from .engine.memory import MemoryPlan, Work, plan_memory, workspaces
 from .engine.skips import HostSkips, Skips
 from .engine.split import Split
@@ -35,7 +36,9 @@ def work_of(config: Config, facts: ModelFacts) -> Work:
     assert config.frames and config.width and config.height and config.dtype, "the config is not resolved"
     rows, columns = config.height // facts.vae_factor, config.width // facts.vae_factor
     number, reused = getattr(torch, config.dtype).itemsize, 2 if (config.reuse or 1) > 1 else 0
-    return Work(facts.unet, config.frames, rows, columns, number, reused, 1 if config.weights else None)
+    span = Span(frames=config.frames, trained=facts.trained)
+    whole = config.attention is not None and config.attention.whole_frames(span)
+    return Work(facts.unet, config.frames, rows, columns, number, reused, 1 if config.weights else None, whole)
 
 
 def fit_memory(config: Config, facts: ModelFacts, *, weights_loaded: bool = False) -> MemoryPlan:

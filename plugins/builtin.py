@@ -11,7 +11,7 @@ from ..positional import dynamic, linear, none, ntk, yarn
 from ..schedules import guidance as guidance_schedules
 from ..schedules import motion, noise, sigmas
 from . import finite, guidance, preview, reuse, timing
-from .attention import decay, freenoise, full, local_global, looped, strided
+from .attention import decay, freenoise, full, local_global, looped, spectral, strided
 from .bench import commands as bench
 from .proving import commands as proving
 
@@ -27,6 +27,7 @@ STRATEGIES: tuple[type[Strategy], ...] = (
     strided.Strided,
     local_global.LocalGlobal,
     decay.Decay,
+    spectral.Spectral,
     noise.Independent,
     noise.FreeNoise,
     noise.Repeat,

@@ -30,6 +30,7 @@ VARIANTS = [
     ("attention", {"name": "looped", "positions": "global", "stride": 1}),
     ("attention", {"name": "decay", "alpha": 0.1, "distance": 0}),
     ("attention", {"name": "local-global", "radius": 1, "every": 50, "first": False}),
+    ("attention", {"name": "spectral", "radius": 1, "time": 1, "space": 0.01}),
     ("attention", {"name": "strided", "radius": 1, "every": 5, "first": False}),
     ("attention", {"name": "strided", "every": 1}),
     ("noise", {"name": "freenoise", "window": 3, "stride": 2}),
@@ -46,7 +47,7 @@ def test_options_keep_the_contract(kind, options):
 def test_the_registry_holds_the_strategies_of_the_mission():
     assert {kind: sorted(classes) for kind, classes in REGISTRY.classes.items()} == {
         "positional": ["dynamic", "linear", "none", "ntk", "yarn"],
-        "attention": ["decay", "freenoise", "full", "local-global", "looped", "strided"],
+        "attention": ["decay", "freenoise", "full", "local-global", "looped", "spectral", "strided"],
         "noise": ["freenoise", "independent", "repeat"],
         "guidance": ["constant", "linear", "triangle"],
         "sigmas": ["ays", "karras"],
