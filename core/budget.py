@@ -36,7 +36,9 @@ def work_of(config: Config, facts: ModelFacts) -> Work:
     assert config.frames and config.width and config.height and config.dtype, "the config is not resolved"
     rows, columns = config.height // facts.vae_factor, config.width // facts.vae_factor
     number, reused = getattr(torch, config.dtype).itemsize, 2 if (config.reuse or 1) > 1 else 0
-    return Work(facts.unet, frames_seen(config, facts), rows, columns, number, reused, 1 if config.weights else None)
+    frames = frames_seen(config, facts)
+    whole = config.attention is not None and config.attention.whole_frames(Span(frames=frames, trained=facts.trained))
+    return Work(facts.unet, frames, rows, columns, number, reused, 1 if config.weights else None, whole)
 
 
 def frames_seen(config: Config, facts: ModelFacts) -> int:

@@ -35,6 +35,8 @@ class Span:
         progress: 0 at the first, noisiest step, 1 at the last.
         factor: how far to stretch, where a strategy that wraps another decides it; None = from the length.
         step: number of the denoising step, from 0.
+        rows: of the pixels P that attention is about, one row after another; None where they are not whole frames.
+        columns: of these pixels; likewise.
 
     """
 
@@ -43,6 +45,8 @@ class Span:
     progress: float = 0.0
     factor: float | None = None
     step: int = 0
+    rows: int | None = None
+    columns: int | None = None
 
     @property
     def stretch(self) -> float:
@@ -158,6 +162,13 @@ class AttentionStrategy(RangedStrategy):
     def windows(self, span: Span) -> Windows | None:
         """Return overlapping windows whose results are summed with weights; None = one window over all."""
         return None
+
+    def whole_frames(self, span: Span) -> bool:
+        """Return whether ``attend`` needs all pixels of the frames at a time, whatever memory that takes.
+
+        It must not depend on the progress, since memory is planned once for all steps.
+        """
+        return False
 
     def attend(self, q_PNFD: Tensor, k_PNFD: Tensor, v_PNFD: Tensor, span: Span, scale: float | None) -> Tensor:
         """Return the attention's result, (P, N, F, D): full control, queries, keys and values already projected.

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import torch
@@ -131,13 +132,22 @@ class Seams:
                 )
         return embed(positions_F, used_K)
 
-    def attend(self, q_PNFD: Tensor, k_PNFD: Tensor, v_PNFD: Tensor) -> Tensor:
-        """Return what temporal self-attention gives for some pixels, (P, N, F, D)."""
+    def whole_frames(self, frames: int) -> bool:
+        """Return whether the attention strategy needs all pixels at a time."""
+        acting = self.attention(frames)
+        return acting is not None and acting[0].whole_frames(acting[1])
+
+    def attend(
+        self, q_PNFD: Tensor, k_PNFD: Tensor, v_PNFD: Tensor, rows: int | None = None, columns: int | None = None
+    ) -> Tensor:
+        """Return what temporal self-attention gives for some pixels, (P, N, F, D); rows and columns are of a frame."""
         frames, channels = q_PNFD.shape[2:]
         positional = self.positional(frames if self._placed(frames) is None else self.whole)
         attention = self.attention(frames)
         temperature = positional[0].temperature(positional[1]) if positional else 1.0
         strategy, span = attention or (FULL, self.span(frames))
+        if rows is not None and columns is not None and rows * columns == len(q_PNFD):
+            span = replace(span, rows=rows, columns=columns)
         # None rather than the same number: the kernel's own default is exact where nothing is asked.
         scale = None if temperature == 1.0 else temperature / channels**0.5
         seen_PNFD = attend_modified(strategy, q_PNFD, k_PNFD, v_PNFD, span, scale)

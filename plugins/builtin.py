@@ -11,7 +11,7 @@ from ..positional import circular, clamp, dynamic, grouped, linear, longrope, no
 from ..schedules import correlated, given, motion, noise, sigmas
 from ..schedules import guidance as guidance_schedules
 from . import finite, guidance, preview, reuse, timing
-from .attention import decay, freenoise, full, local_global, looped, strided
+from .attention import decay, freenoise, full, local_global, looped, spectral, strided
 from .bench import commands as bench
 from .context import looped as looped_context
 from .context import predict, static, uniform, whole
@@ -37,6 +37,7 @@ STRATEGIES: tuple[type[Strategy], ...] = (
     strided.Strided,
     local_global.LocalGlobal,
     decay.Decay,
+    spectral.Spectral,
     noise.Independent,
     noise.FreeNoise,
     noise.Repeat,

@@ -13,9 +13,10 @@ import torch
 import longtake
 from longtake import generate, load_config, read_facts, resolve
 from longtake.core.budget import GIB, FrugalDenoiser, amount, fit_memory, free_memory, least_budget, work_of
-from longtake.core.engine.memory import plan_memory
+from longtake.core.engine.memory import plan_memory, workspaces
 from longtake.core.engine.skips import HostSkips, Skips
 from longtake.core.engine.split import Split
+from longtake.core.engine.transformer import block_bytes
 from longtake.core.errors import ConfigError
 
 REGISTRY = longtake.load_plugins(third_party=False).registry
@@ -73,6 +74,27 @@ def test_what_cannot_fit_is_refused_with_what_would():
     assert fit_memory(config(frames=1000, memory=least), SVD_XT).peak <= least
     with pytest.raises(ConfigError, match="what fits: nothing; free memory, or use another device"):
         fit_memory(config(memory="1MiB"), SVD_XT)
+
+
+def test_whole_frames_take_the_temporal_block_of_all_pixels():
+    work = work_of(config(attention="spectral"), SVD_XT)
+    assert work.whole
+    assert not work_of(config(), SVD_XT).whole
+    assert not work_of(config(attention="spectral", frames=25), SVD_XT).whole  # nothing to stretch
+    assert workspaces(work)[0] == 100 * 72 * 128 * block_bytes(320, 2)
+    plan = fit_memory(config(attention="spectral", memory="40GiB"), SVD_XT)
+    assert plan.peak >= plan.work.weights + plan.held + workspaces(work)[0]
+    assert plan.peak > fit_memory(config(memory="40GiB"), SVD_XT).peak
+
+
+def test_what_is_refused_for_whole_frames_says_what_fits():
+    least = least_budget(work_of(config(attention="spectral"), SVD_XT))
+    assert fit_memory(config(attention="spectral", memory=least), SVD_XT).peak <= least
+    assert fit_memory(config(memory=least - 1), SVD_XT).peak < least  # without whole frames it is plenty
+    with pytest.raises(ConfigError, match=r"100 frames of 1024x576 take at least .* what fits: 99 frames of that size"):
+        fit_memory(config(attention="spectral", memory=least - 1), SVD_XT)
+    work = replace(work_of(config(attention="spectral"), SVD_XT), frames=30)
+    assert plan_memory(work, 24 * GIB, GIB) is not None
 
 
 def test_as_many_frames_are_decoded_at_a_time_as_fit():

@@ -13,12 +13,15 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+import longtake
 from longtake.core.engine.memory import WAYS, MemoryPlan, UnetShape, Work, plan_memory, workspaces
 from longtake.core.engine.skips import Skips
 from longtake.core.engine.split import Source, Split
+from longtake.core.engine.transformer import Transformer, block_bytes
 from longtake.core.engine.unet import Engine
 from longtake.core.seams import Seams
 
+REGISTRY = longtake.load_plugins(third_party=False).registry
 MIB = 2**20
 ROWS, COLUMNS = 72, 128  # latents of 576 x 1024 pixels
 
@@ -82,9 +85,9 @@ def unet():
     return unet.half()
 
 
-def most(unet, frames: int, split: Split, make_skips=Skips) -> int:
+def most(unet, frames: int, split: Split, make_skips=Skips, seams=None) -> int:
     """Return the most bytes that one call holds beside the weights."""
-    engine = Engine(unet, Seams(25), split, make_skips)
+    engine = Engine(unet, seams or Seams(25), split, make_skips)
     kernels = [level.upsampler.kernel_IOKK for level in engine._up if level.upsampler]
     with torch.device("meta"):
         sample = torch.empty(frames, 8, ROWS, COLUMNS, dtype=torch.float16)
@@ -136,8 +139,6 @@ def test_what_is_predicted_is_what_is_held(unet, frames, keep, host_skips, works
 
 
 def test_the_temporal_part_stays_within_its_workspace_at_2000_frames(unet):
-    from longtake.core.engine.transformer import Transformer
-
     module = next(module for module in unet.modules() if hasattr(module, "temporal_transformer_blocks"))
     transformer, frames = Transformer(module), 2000
     with torch.device("meta"):
@@ -146,6 +147,37 @@ def test_the_temporal_part_stays_within_its_workspace_at_2000_frames(unet):
     with torch.no_grad(), Flash(), Live([*unet.parameters(), tokens, token]) as live:
         transformer._temporal(module.temporal_transformer_blocks[0], tokens, token, Seams(25), Split(256 * MIB))
     assert live.most < 256 * MIB
+
+
+FACTORS = {"key_scale": 0.9, "query_scale": 1.1, "value_scale": 1.1, "temperature": [1, 2]}
+
+
+def attention(name, **options):
+    return REGISTRY.build("attention", {"name": name} | options)
+
+
+@pytest.mark.parametrize("options", [{}, FACTORS], ids=["plain", "factors"])
+@pytest.mark.parametrize("name", ["decay", "local-global", "spectral"])
+def test_what_attention_writes_out_stays_within_its_workspace(unet, name, options):
+    module = next(module for module in unet.modules() if hasattr(module, "temporal_transformer_blocks"))
+    transformer, frames, rows, columns = Transformer(module), 300, 9, 16
+    workspace = frames * block_bytes(module.inner_dim, 2) * (rows * columns if name == "spectral" else 12)
+    with torch.device("meta"):
+        tokens = torch.empty(frames, rows * columns, module.inner_dim, dtype=torch.float16)
+        token = torch.empty(1, 1024, dtype=torch.float16)
+    seams, block = Seams(25, None, attention(name, **options)), module.temporal_transformer_blocks[0]
+    with torch.no_grad(), Flash(), Live([*unet.parameters(), tokens, token]) as live:
+        transformer._temporal(block, tokens, token, seams, Split(workspace), (rows, columns))
+    code = 3 * frames * module.inner_dim * 4  # of the frames, in float32, and what it goes through
+    assert live.most < workspace + code
+
+
+@pytest.mark.parametrize(("keep", "host_skips"), WAYS)
+def test_what_is_predicted_for_whole_frames_is_what_is_held(unet, keep, host_skips):
+    plan = MemoryPlan(Work(SVD_XT, 8, ROWS, COLUMNS, 2, whole=True), 0, Split(64 * MIB, keep), host_skips)
+    seams = Seams(4, None, attention("spectral"))
+    held = most(unet, 8, plan.split, Elsewhere if host_skips else Skips, seams)
+    assert held <= plan.peak < held + workspaces(plan.work)[0]
 
 
 @given(

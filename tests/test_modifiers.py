@@ -1,4 +1,4 @@
-"""Factors that every attention strategy takes, on queries, keys, values, logits of temporal attention alone."""
+"""Factors that every attention strategy takes: on queries, keys, values and logits, in temporal attention alone."""
 
 from __future__ import annotations
 

@@ -46,6 +46,7 @@ class Work:
         number: bytes of a number.
         reused: branches whose deep features are kept from call to call.
         stored: bytes that a weight is stored in; by default those of a number.
+        whole: whether temporal attention needs all pixels at a time.
 
     """
 
@@ -56,6 +57,7 @@ class Work:
     number: int
     reused: int = 0
     stored: int | None = None
+    whole: bool = False
 
     @property
     def pixels(self) -> list[int]:
@@ -127,7 +129,7 @@ def plan_memory(work: Work, budget: int, workspace: int) -> MemoryPlan | None:
 def workspaces(work: Work) -> tuple[int, int]:
     """Return the bytes of the smallest chunk, one frame or one pixel of all frames, and of everything at a time.
 
-    Both where they are most.
+    Both where they are most. Where temporal attention needs all pixels, its smallest chunk is everything.
     """
     least = most = 0
     channels = work.shape.channels
@@ -135,7 +137,8 @@ def workspaces(work: Work) -> tuple[int, int]:
         block = block_bytes(here, work.number)
         spatial = max(resnet_bytes(here + below, here, work.number), block)
         temporal = max(temporal_bytes(here, work.number), block)
-        least = max(least, pixels * spatial, work.frames * temporal)
+        at_once = work.frames * pixels * block if work.whole else 0
+        least = max(least, pixels * spatial, work.frames * temporal, at_once)
         most = max(most, work.frames * pixels * max(spatial, temporal))
     return least, most
 

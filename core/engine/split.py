@@ -55,7 +55,9 @@ class Split:
         """Yield the chunks of frames, in order, where the work on one frame takes ``each`` bytes."""
         return self._chunks(frames, each)
 
-    def over_pixels(self, run: Callable[[int, Tensor], Result], states: Tensor, dim: int, each: int) -> list[Result]:
+    def over_pixels(
+        self, run: Callable[[int, Tensor], Result], states: Tensor, dim: int, each: int, *, whole: bool = False
+    ) -> list[Result]:
         """Call ``run`` with the number of each chunk and every frame of its pixels; it may write into them.
 
         Args:
@@ -63,9 +65,11 @@ class Split:
             states: of all frames; frames come first.
             dim: that of the pixels.
             each: bytes that the work on one pixel of one frame takes.
+            whole: whether the work needs all pixels at a time, whatever it takes.
 
         """
-        chunks = self._chunks(states.shape[dim], each * len(states))
+        pixels = states.shape[dim]
+        chunks = iter([slice(0, pixels)]) if whole else self._chunks(pixels, each * len(states))
         return [
             run(number, states.narrow(dim, chunk.start, chunk.stop - chunk.start))
             for number, chunk in enumerate(chunks)

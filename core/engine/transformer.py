@@ -9,7 +9,8 @@ N = heads, D = channels per head.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -39,8 +40,13 @@ class Strategies(Protocol):
     def local_windows(self, frames: int) -> Windows | None:
         """Return windows that each count from zero, if there are such."""
 
-    def attend(self, q_PNFD: Tensor, k_PNFD: Tensor, v_PNFD: Tensor) -> Tensor:
-        """Return what temporal self-attention gives."""
+    def whole_frames(self, frames: int) -> bool:
+        """Return whether temporal self-attention needs all pixels at a time."""
+
+    def attend(
+        self, q_PNFD: Tensor, k_PNFD: Tensor, v_PNFD: Tensor, rows: int | None = None, columns: int | None = None
+    ) -> Tensor:
+        """Return what temporal self-attention gives; rows and columns are those of a frame."""
 
 
 class Transformer:
@@ -56,14 +62,14 @@ class Transformer:
     def __call__(self, states_FCYX: Tensor, token_1K: Tensor, strategies: Strategies, split: Split) -> None:
         """Add to the states, in place, what the transformer makes of them."""
         each = states_FCYX[0, 0].numel() * block_bytes(self.module.inner_dim, states_FCYX.element_size())
-        tokens_FPC = self._tokens(states_FCYX, split, each)
+        tokens_FPC, size = self._tokens(states_FCYX, split, each), states_FCYX.shape[2:]
         for spatial, temporal in zip(
             self.module.transformer_blocks, self.module.temporal_transformer_blocks, strict=True
         ):
             bias_C = token_bias(spatial, token_1K)
             for chunk in split.over_frames(len(tokens_FPC), each):
                 split.ready(spatial_block)(spatial, tokens_FPC[chunk], bias_C)
-            self._temporal(temporal, tokens_FPC, token_1K, strategies, split)
+            self._temporal(temporal, tokens_FPC, token_1K, strategies, split, size)
         for chunk in split.over_frames(len(tokens_FPC), each):
             made_FPC = run_linear(self.module.proj_out, tokens_FPC[chunk])
             states_FCYX[chunk] += made_FPC.transpose(1, 2).unflatten(2, states_FCYX.shape[2:])
@@ -75,25 +81,35 @@ class Transformer:
             whole.put(chunk, run_linear(self.module.proj_in, normed_FPC))
         return whole.states
 
-    def _temporal(self, block: Any, tokens_FPC: Tensor, token_1K: Tensor, strategies: Strategies, split: Split) -> None:
+    def _temporal(
+        self,
+        block: Any,
+        tokens_FPC: Tensor,
+        token_1K: Tensor,
+        strategies: Strategies,
+        split: Split,
+        size: Sequence[int | None] = (None, None),
+    ) -> None:
         """Blend what the temporal block makes of the tokens into them, in place; window by window where asked."""
         bias_C, windows = token_bias(block, token_1K), strategies.local_windows(len(tokens_FPC))
+        attend = partial(strategies.attend, rows=size[0], columns=size[1])
 
         def whole(_: int, part_FPC: Tensor) -> None:
-            part_FPC.lerp_(temporal_block(block, part_FPC, code_FC, bias_C, strategies.attend, split.ready), self.share)
+            part_FPC.lerp_(temporal_block(block, part_FPC, code_FC, bias_C, attend, split.ready), self.share)
 
         def by_window(_: int, part_FPC: Tensor) -> None:
             assert windows is not None
             fused_FPC = torch.zeros_like(part_FPC)
             for start, weights_F in zip(windows.starts, windows.weights_WF.to(part_FPC), strict=True):
                 inside = windows.inside(start)
-                made_FPC = temporal_block(block, part_FPC[inside], code_FC, bias_C, strategies.attend, split.ready)
+                made_FPC = temporal_block(block, part_FPC[inside], code_FC, bias_C, attend, split.ready)
                 fused_FPC[inside] += weights_F[inside, None, None] * made_FPC
             part_FPC.lerp_(fused_FPC, self.share)
 
         code_FC = self._code(windows.size if windows else len(tokens_FPC), tokens_FPC, strategies)
         each = block_bytes(self.module.inner_dim, tokens_FPC.element_size())
-        split.over_pixels(by_window if windows else whole, tokens_FPC, 1, each)
+        run, all_pixels = by_window if windows else whole, strategies.whole_frames(len(tokens_FPC))
+        split.over_pixels(run, tokens_FPC, 1, each, whole=all_pixels)
 
     def _code(self, frames: int, tokens_FPC: Tensor, strategies: Strategies) -> Tensor:
         code_FC = strategies.code(frames, self.module.in_channels, tokens_FPC.device)
