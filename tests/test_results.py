@@ -8,9 +8,9 @@ import pytest
 
 from longtake.core.defaults import LONG
 from longtake.plugins.proving.clips import KINDS
-from longtake.plugins.proving.methods import QUESTIONS, STAGES, choose
 from longtake.plugins.proving.page import MANY, Page
 from longtake.plugins.proving.run import fingerprint
+from longtake.plugins.proving.stages import QUESTIONS, STAGES, choose
 from longtake.plugins.proving.table import Cell, work_out
 
 PAGE = Page(Path(__file__).parents[1] / "docs" / "proving" / "results.json")

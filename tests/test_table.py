@@ -22,15 +22,17 @@ from longtake.plugins.proving import commands, table
 from longtake.plugins.proving.cases import Case, buckets, make
 from longtake.plugins.proving.clips import BUCKETS, KINDS
 from longtake.plugins.proving.measures import score
-from longtake.plugins.proving.methods import FAST, LENGTHS, METHODS, PLAIN, QUESTIONS, SPEEDS, STAGES, choose
+from longtake.plugins.proving.methods import FAST, METHODS, PLAIN, SPEEDS
 from longtake.plugins.proving.results import COLUMNS, read_results, read_row, write_results
+from longtake.plugins.proving.stages import LENGTHS, QUESTIONS, STAGES, choose
 from longtake.plugins.proving.table import Cell, run_cells, work_out
+from longtake.plugins.proving.techniques import FAST_CHAINS, TECHNIQUES
 
 REGISTRY = longtake.load_plugins(third_party=False).registry
 
 
 def test_every_method_is_a_valid_config_and_has_a_name_of_its_own():
-    everything = (*METHODS, *FAST, *SPEEDS)
+    everything = (*METHODS, *TECHNIQUES, *FAST, *FAST_CHAINS, *SPEEDS)
     assert len({method.name for method in everything}) == len(everything)
     assert len({Cell(method, 28, 1, 2).file for method in everything}) == len(everything)
     for method in everything:
@@ -42,12 +44,20 @@ def test_every_method_is_a_valid_config_and_has_a_name_of_its_own():
 def test_every_strategy_of_the_mission_stands_in_the_table():
     used = {
         (kind, value if isinstance(value, str) else value["name"])
-        for method in METHODS
+        for method in (*METHODS, *TECHNIQUES, *SPEEDS)
         for kind, value in method.options.items()
-        if kind != "steps"
+        if kind not in ("steps", "seed", "reuse", "weights", "speed")
     }
-    for kind in ("positional", "attention", "noise"):
-        assert {name for of, name in used if of == kind} == set(REGISTRY.classes[kind])
+    # What is as it is when nothing is asked for, what only loops want, and a file, which may hold anything.
+    unnamed = {
+        ("sigmas", "karras"),
+        ("context", "whole"),
+        ("context", "looped"),
+        ("sampling", "joint"),
+        ("noise", "file"),
+    }
+    known = {(kind, name) for kind, classes in REGISTRY.classes.items() for name in classes}
+    assert known - used == unnamed
 
 
 def test_the_rows_of_a_speed_leave_open_what_it_chooses():

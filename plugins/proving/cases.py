@@ -13,7 +13,7 @@ from PIL import Image
 
 from ...core.contracts import Span
 from .clips import BUCKETS, HELD_OUT_SEED, KINDS, Clip, draw_clip
-from .methods import Method
+from .method import Method
 from .worlds.canvas import Array
 
 if TYPE_CHECKING:

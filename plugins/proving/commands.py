@@ -139,7 +139,7 @@ def sheet(
     """Draw what methods make of a clip of each world, below the truth."""
     from ...core.model import load_model
     from .figures import draw_sheet
-    from .methods import choose
+    from .stages import choose
 
     silence_models()
     check_picture(output)

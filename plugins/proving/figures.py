@@ -14,7 +14,7 @@ import numpy as np
 from ...core.picture import save_figure
 from .cases import TABLE_SEED, Case, make
 from .clips import BUCKETS, KINDS, draw_clip
-from .methods import Method
+from .method import Method
 from .report import estimate, pick
 from .results import Row
 from .worlds.canvas import Array

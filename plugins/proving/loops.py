@@ -19,7 +19,7 @@ from ...core.whole import whole_file
 from .cases import Case, make
 from .clips import KINDS
 from .machine import commit, libraries, machine
-from .methods import STOCK, Method
+from .method import stock_with
 from .report import bootstrap
 from .worlds.canvas import Array
 
@@ -28,20 +28,16 @@ if TYPE_CHECKING:
     from ...core.model import Model
 
 
-def _with(name: str, **options: Any) -> Method:
-    return Method(name, STOCK | options)
-
-
 RING = {"attention": "looped", "positional": "circular"}
 LOOPS = (
-    _with("linear + motion", positional="linear", motion="compensated"),
-    _with("loop", **RING),
-    _with("loop, motion raised", **RING, motion="compensated"),
-    _with("loop, frequencies rounded", **RING | {"positional": {"name": "circular", "way": "round"}}),
-    _with("loop, full attention", **RING | {"attention": "full"}),
-    _with("loop, positions linear", **RING | {"positional": "linear"}),
-    _with("loop, noise closed", **RING, noise={"name": "progressive", "closed": True}),
-    _with("context looped, circular", positional="circular", context="looped"),
+    stock_with("linear + motion", positional="linear", motion="compensated"),
+    stock_with("loop", **RING),
+    stock_with("loop, motion raised", **RING, motion="compensated"),
+    stock_with("loop, frequencies rounded", **RING | {"positional": {"name": "circular", "way": "round"}}),
+    stock_with("loop, full attention", **RING | {"attention": "full"}),
+    stock_with("loop, positions linear", **RING | {"positional": "linear"}),
+    stock_with("loop, noise closed", **RING, noise={"name": "progressive", "closed": True}),
+    stock_with("context looped, circular", positional="circular", context="looped"),
 )
 
 

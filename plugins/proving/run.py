@@ -11,9 +11,9 @@ from ...core.model import load_model
 from ...core.whole import make_folder
 from .figures import draw_curves, draw_shares
 from .machine import commit, libraries, machine
-from .methods import STAGES, choose
 from .report import markdown, pick
 from .results import Row, read_results, read_row, write_results, write_row
+from .stages import STAGES, choose
 from .table import Cell, measures_version, run_cells
 
 SHOWN = ("valid", "error", "speed", "valid, own speed", "unevenness", "motion 4", "retreat", "identity")

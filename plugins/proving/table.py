@@ -26,7 +26,7 @@ from ...core.whole import make_folder, whole_file
 from .cases import Case, Made, make
 from .clips import KINDS
 from .measures import score
-from .methods import Method
+from .method import Method
 from .results import Row, make_row, write_row
 
 

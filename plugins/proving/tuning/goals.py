@@ -13,7 +13,7 @@ from ....core.generate import generate
 from ..cases import Case, make
 from ..clips import KINDS
 from ..measures import score
-from ..methods import Method
+from ..method import Method
 from ..results import COLUMNS
 from ..video_measures import measure_video
 from .study import Goal
