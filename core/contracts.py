@@ -291,12 +291,6 @@ class SamplingStrategy(Strategy):
 
 
 CONTRACTS: tuple[type[Strategy], ...] = (
-    PositionalStrategy,
-    AttentionStrategy,
-    NoiseSchedule,
-    GuidanceSchedule,
-    SigmaSchedule,
-    MotionSchedule,
-    ContextStrategy,
-    SamplingStrategy,
+    *(PositionalStrategy, AttentionStrategy, ContextStrategy, SamplingStrategy),
+    *(NoiseSchedule, GuidanceSchedule, SigmaSchedule, MotionSchedule),
 )

@@ -23,7 +23,7 @@ logger = logging.getLogger("longtake")
 
 USUAL_BUCKET = 127.0
 # As stock SVD does it, where nothing is to be stretched.
-SHORT = {
+SHORT: dict[str, Any] = {
     "positional": "none",
     "attention": "full",
     "noise": "independent",
@@ -36,7 +36,7 @@ SHORT = {
 # Interpolated positions keep the video coherent but slow its motion down; the motion bucket makes up for that.
 LONG = SHORT | {"positional": "linear", "motion": "compensated"}
 # After the last frame comes the first: in positions and in attention. Noise that is independent closes as it is.
-RING = SHORT | {"positional": "circular", "attention": "looped"}
+RING = SHORT | {"positional": "circular", "attention": {"name": "looped", "positions": "global"}}
 
 # Guidance costs a second call of the UNet in each of its steps, and decides most while the noise is high.
 GUIDED_AT_FIRST = {"name": "linear", "stop": 0.5}

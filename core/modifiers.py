@@ -65,10 +65,14 @@ def refuse_frames_of_windows(strategy: AttentionStrategy) -> None:
         ConfigError: there are such.
 
     """
-    for name in MODIFIERS:
-        if _course(strategy, name).over == "frames":
-            raise ConfigError(
-                f"attention.{name} changes over the frames, but with local positions each window of "
-                f"{strategy.name!r} counts from zero and does not know the frames of the video; give one number or "
-                "{steps: [...]}, or windows with global positions"
-            )
+    for name in over_frames(strategy):
+        raise ConfigError(
+            f"attention.{name} changes over the frames, but with local positions each window of "
+            f"{strategy.name!r} counts from zero and does not know the frames of the video; give one number or "
+            "{steps: [...]}, or windows with global positions"
+        )
+
+
+def over_frames(strategy: AttentionStrategy) -> list[str]:
+    """Return which modifiers change over the frames."""
+    return [name for name in MODIFIERS if _course(strategy, name).over == "frames"]

@@ -22,7 +22,7 @@ from .contracts import (
 )
 from .embedding import trained_frequencies
 from .errors import PluginError
-from .modifiers import refuse_frames_of_windows
+from .modifiers import over_frames, refuse_frames_of_windows
 
 if TYPE_CHECKING:
     from .config import Config
@@ -163,7 +163,7 @@ def _check(strategy: Strategy, what: str, values: Tensor, length: int) -> Tensor
 
 def _check_modifiers(strategy: AttentionStrategy, spans: list[Span]) -> None:
     """Refuse factors over the frames where windows count from zero at any step."""
-    for span in spans:
+    for span in spans if over_frames(strategy) else ():
         windows = strategy.windows(span) if strategy.active(span.progress) else None
         if windows is not None and windows.local_positions:
             refuse_frames_of_windows(strategy)

@@ -174,9 +174,7 @@ def _window_table(plan: Plan) -> Table:
     starts, size = plan.windows.starts, plan.windows.size
     for number, start in enumerate(starts):
         last, shared = start + size - 1, str(starts[number - 1] + size - start) if number else ""
-        if (
-            plan.windows.ring
-        ):  # the last window comes before the first one, and what lies over the end lies at the beginning
+        if plan.windows.ring:  # the last window comes before the first one
             last, shared = last % plan.frames, str(size - (start - starts[number - 1]) % plan.frames)
         table.add_row(str(number), str(start), str(last), shared)
     return table

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -41,6 +42,11 @@ def spans(trained: int, *, stretched: bool) -> Iterator[Span]:
     for frames in lengths:
         for progress in (0.0, 0.37, 1.0):
             yield Span(frames=frames, trained=trained, progress=progress)
+
+
+def example_options(cls: type[Strategy]) -> dict[str, Any]:
+    """Return a value for each option that has no default, from the ``examples`` of its field."""
+    return {name: (field.examples or [None])[0] for name, field in cls.model_fields.items() if field.is_required()}
 
 
 def check_strategy(strategy: Strategy) -> None:

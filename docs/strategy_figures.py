@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from longtake import Span, load_plugins
 from longtake.core.contracts import Strategy
 from longtake.core.embedding import trained_frequencies
+from longtake.core.testing import example_options
 
 FOLDER = Path(__file__).parent / "strategies"
 SPAN = Span(frames=56, trained=14)
@@ -25,7 +26,6 @@ EXAMPLES = {
     ("motion", "linear"): {"last_bucket": 10},
     ("guidance", "keyframes"): {"scale": {0: 1, 20: 3, -1: 2}},
     ("motion", "keyframes"): {"bucket": {0: 10, 20: 60, -1: 30}},
-    ("positional", "longrope"): {"factors": [1, 1.2, 2, 4, 4]},
 }
 WIDE = ("positional",)
 
@@ -35,10 +35,10 @@ def main() -> None:
     FOLDER.mkdir(exist_ok=True)
     registry = load_plugins(third_party=False).registry
     for kind, classes in registry.classes.items():
-        for name in classes:
+        for name, cls in classes.items():
             if (kind, name) == ("noise", "file"):  # whatever lies in it
                 continue
-            strategy = registry.build(kind, {"name": name} | EXAMPLES.get((kind, name), {}))
+            strategy = registry.build(kind, {"name": name} | example_options(cls) | EXAMPLES.get((kind, name), {}))
             figure = Figure(figsize=(7, 2) if kind in WIDE else (3.6, 2.2), layout="constrained")
             PAINTERS[kind](figure, strategy)
             figure.savefig(FOLDER / f"{kind}-{name}.png", dpi=80, metadata={"Software": None})

@@ -60,8 +60,9 @@ class LongRope(PositionalStrategy):
 
     name = "longrope"
     factors: Factors = Field(
+        examples=[[1, 1.2, 2, 4, 4]],
         description="1 or more for each frequency, from the fastest to the slowest, none less than the one before; a "
-        "list, or a file of numbers. Levels of the UNet that have more or fewer frequencies see it interpolated."
+        "list, or a file of numbers. Levels of the UNet that have more or fewer frequencies see it interpolated.",
     )
 
     def frequencies(self, freqs_K: Tensor, span: Span) -> Tensor:

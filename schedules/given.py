@@ -24,7 +24,8 @@ class File(NoiseSchedule):
 
     name = "file"
     path: str = Field(
-        description="A .npy, .pt or .safetensors file that holds one tensor, (F, C, Y, X) or (1, F, C, Y, X)."
+        examples=["noise.npy"],
+        description="A .npy, .pt or .safetensors file that holds one tensor, (F, C, Y, X) or (1, F, C, Y, X).",
     )
     first: int = Field(default=0, ge=0, description="Frame of the file that the video begins with.")
 

@@ -81,7 +81,9 @@ class Keyframes(GuidanceSchedule):
 
     name = "keyframes"
     scale: dict[Frame, Annotated[float, Field(allow_inf_nan=False)]] = Field(
-        min_length=1, description="Frame → scale, such as {0: 1, 28: 3, -1: 2}; -1 is the last frame."
+        min_length=1,
+        examples=[{0: 1, 3: 3, -1: 2}],
+        description="Frame → scale, such as {0: 1, 28: 3, -1: 2}; -1 is the last frame.",
     )
 
     def scales(self, span: Span) -> Tensor:

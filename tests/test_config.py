@@ -17,6 +17,7 @@ from longtake.core.config import apply_setting, merge
 from longtake.core.errors import ConfigError
 from longtake.core.facts import read_facts
 from longtake.core.schema import config_schema
+from longtake.core.testing import example_options
 from longtake.positional.dynamic import Dynamic
 from longtake.positional.ntk import Ntk
 
@@ -24,16 +25,9 @@ REGISTRY = longtake.load_plugins(third_party=False).registry
 XT = read_facts("stabilityai/stable-video-diffusion-img2vid-xt")
 
 
-REQUIRED = {  # options without a default
-    ("positional", "longrope"): {"factors": [1, 1.5, 4]},
-    ("guidance", "keyframes"): {"scale": {0: 1, -1: 3}},
-    ("noise", "file"): {"path": "noise.npy"},
-}
-
-
-def named(kind: str) -> st.SearchStrategy[str | dict[str, object]]:
-    names = sorted(REGISTRY.classes[kind])
-    return st.sampled_from([{"name": name} | REQUIRED.get((kind, name), {}) for name in names])
+def named(kind: str) -> st.SearchStrategy[dict[str, object]]:
+    classes = sorted(REGISTRY.classes[kind].items())
+    return st.sampled_from([{"name": name} | example_options(cls) for name, cls in classes])
 
 
 configs = st.fixed_dictionaries(

@@ -7,24 +7,19 @@ import torch
 
 import longtake
 from longtake import Span, Windows
-from longtake.core.testing import check_strategy
+from longtake.core.testing import check_strategy, example_options
 
 REGISTRY = longtake.load_plugins(third_party=False).registry
 ALL = [(kind, name) for kind, classes in REGISTRY.classes.items() for name in classes]
 
 
-# Options that have no default, because there is none that would mean something.
-REQUIRED = {
-    ("positional", "longrope"): {"factors": [1, 1.5, 4]},
-    ("guidance", "keyframes"): {"scale": {0: 1, -1: 3}},
-}
 # A file has one shape, and no other can be asked of it: see test_schedules_more.py.
 ALL.remove(("noise", "file"))
 
 
 @pytest.mark.parametrize(("kind", "name"), ALL)
 def test_every_strategy_fulfils_its_contract(kind, name):
-    check_strategy(REGISTRY.build(kind, {"name": name} | REQUIRED.get((kind, name), {})))
+    check_strategy(REGISTRY.build(kind, {"name": name} | example_options(REGISTRY.classes[kind][name])))
 
 
 VARIANTS = [

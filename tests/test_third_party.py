@@ -140,7 +140,9 @@ def test_a_run_with_strategies_of_a_plugin_calls_its_hook_and_can_be_made_again(
     record = json.loads((tmp_path / "out.npy.json").read_text())
     assert record["plugins"]["longtake-good"] == "longtake-good 1.2.3"
     assert record["config"]["positional"]["name"] == "ease"
-    assert record["config"]["attention"].items() >= {"name": "banded", "radius": 3, "anchors": 1}.items()
+    own = {"name": "banded", "start": 0, "stop": 1, "radius": 3, "anchors": 1}
+    factors = dict.fromkeys(("key_scale", "query_scale", "value_scale", "temperature"), 1)
+    assert record["config"]["attention"] == own | factors
 
     program, *words = shlex.split(record["command"])
     assert program == "longtake"

@@ -28,16 +28,17 @@ if TYPE_CHECKING:
     from ...core.model import Model
 
 
-RING = {"attention": "looped", "positional": "circular"}
+RING = {"positional": "circular", "attention": {"name": "looped", "positions": "global"}}
 LOOPS = (
     stock_with("linear + motion", positional="linear", motion="compensated"),
     stock_with("loop", **RING),
     stock_with("loop, motion raised", **RING, motion="compensated"),
     stock_with("loop, frequencies rounded", **RING | {"positional": {"name": "circular", "way": "round"}}),
     stock_with("loop, full attention", **RING | {"attention": "full"}),
-    stock_with("loop, positions linear", **RING | {"positional": "linear"}),
+    stock_with("loop, each window from zero", **RING | {"attention": "looped"}),
     stock_with("loop, noise closed", **RING, noise={"name": "progressive", "closed": True}),
     stock_with("context looped, circular", positional="circular", context="looped"),
+    stock_with("context looped, each from zero", context={"name": "looped", "positions": "local"}),
 )
 
 
