@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -65,6 +66,32 @@ def _type_name(schema: dict[str, Any]) -> str:
     names = {"array": "list", "object": "mapping"}
     kind = schema.get("type", "strategy")
     return " ".join([names.get(kind, kind), ", ".join(bounds)]).strip()
+
+
+def as_markdown(registry: Registry, pictures: str) -> str:
+    """Return a section for each strategy: what it does, a picture where there is one, its options.
+
+    Args:
+        registry: with the strategies.
+        pictures: folder of them beside the page, with a file KIND-NAME.png for each strategy but noise of a file.
+
+    """
+    lines: list[str] = []
+    for row in strategy_rows(registry):
+        kind, name = row["kind"], row["name"]
+        if f"## {kind}" not in lines:
+            lines += [f"## {kind}", ""]
+        lines += [f"### {kind}: {name}", "", inspect.getdoc(registry.classes[kind][name]) or "", ""]
+        if (kind, name) != ("noise", "file"):
+            lines += [f"![{kind} {name}]({pictures}/{kind}-{name}.png)", ""]
+        if row["options"]:
+            lines += ["| option | values | default | meaning |", "|---|---|---|---|"]
+            for option in row["options"]:
+                default = "required" if option["required"] else f"`{short_default(option['default'])}`"
+                values = option["type"].replace("|", "or")
+                lines.append(f"| `{option['name']}` | {values} | {default} | {option['description']} |")
+            lines.append("")
+    return "\n".join(lines)
 
 
 def plugin_rows(plugins: Plugins) -> list[dict[str, Any]]:

@@ -30,7 +30,7 @@ BAD: dict[str, tuple[str, str, str, tuple[str, ...], tuple[str, ...]]] = {
     "frames in words": ("start.png", "out.mp4", "{tiny}", ("--frames", "many"), ("'many' is not a valid integer",)),
     "unknown strategy": (
         "start.png", "out.mp4", "{tiny}", ("--positional", "liner"),
-        ("unknown positional strategy 'liner'; known: dynamic, linear,", "\ndid you mean 'linear'?"),
+        ("unknown positional strategy 'liner'; known: circular, clamp,", "\ndid you mean 'linear'?"),
     ),
     "unknown option of a strategy": (
         "start.png", "out.mp4", "{tiny}", ("--positional", "linear", "--set", "positional.factr=2"),
