@@ -61,8 +61,8 @@ class Page:
             lines.append("| " + " | ".join([method, *cells]) + " |")
         return "\n".join(lines)
 
-    def gain(self, method: str, other: str, frames: int, column: str, kind: str | None = None) -> Estimate:
-        """Return how much more of a column one method has than another, clip by clip."""
+    def gain(self, method: str, other: str, frames: int, column: str, kind: str | None = None) -> Estimate | None:
+        """Return how much more of a column one method has than another, clip by clip, where it is known of both."""
         return difference(self.row(method, frames), self.row(other, frames), column, kind)
 
     def gains(self, pairs: Sequence[tuple[str, str]], column: str, lengths: Sequence[int]) -> str:
@@ -98,7 +98,9 @@ def _cell(row: Row, column: str, kind: str | None = None) -> str:
     return f"{estimate(row, column, kind) or '–'}{few}"
 
 
-def _marked(found: Estimate) -> str:
+def _marked(found: Estimate | None) -> str:
+    if found is None:
+        return "–"
     return f"**{found}**" if found.low > 0 or found.high < 0 else str(found)
 
 

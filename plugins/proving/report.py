@@ -78,21 +78,17 @@ def estimate(row: Row, column: str, kind: str | None = None) -> Estimate | None:
     return share(known) if COLUMNS[column].yes_or_no else bootstrap(known)
 
 
-def difference(one: Row, other: Row, column: str, kind: str | None = None) -> Estimate:
-    """Return how much more ``one`` has of a column than ``other``, clip by clip.
+def difference(one: Row, other: Row, column: str, kind: str | None = None) -> Estimate | None:
+    """Return how much more ``one`` has of a column than ``other``, clip by clip; None where nothing is known of both.
 
     Where one row has more clips than the other, those that both have are compared.
-
-    Raises:
-        ValueError: the two have no clip in common.
-
     """
     first, second = _by_case(one, column), _by_case(other, column)
     shared = [case for case in first if case in second and kind in (None, case[0])]
     pairs = [(first[case], second[case]) for case in shared]
     differences = [mine - theirs for mine, theirs in pairs if mine is not None and theirs is not None]
     if not differences:
-        raise ValueError("paired rows need clips in common")
+        return None
     return share_difference(differences) if COLUMNS[column].yes_or_no else bootstrap(differences)
 
 
@@ -110,16 +106,9 @@ def markdown(
     for row in rows:
         cells = [row.method, *(str(estimate(row, column, kind) or "–") for column in columns)]
         if against:
-            cells.append("" if row is against else _against(row, against, columns[0], kind))
+            cells.append("" if row is against else str(difference(row, against, columns[0], kind) or "–"))
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
-
-
-def _against(row: Row, baseline: Row, column: str, kind: str | None) -> str:
-    try:
-        return str(difference(row, baseline, column, kind))
-    except ValueError:  # other clips, which cannot be compared one by one
-        return "–"
 
 
 def pick(rows: Sequence[Row], frames: int) -> Mapping[str, Row]:
