@@ -10,6 +10,7 @@ import sys
 import types
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
@@ -34,7 +35,11 @@ def documents() -> list[Path]:
 @pytest.fixture
 def elsewhere(tmp_path, picture, monkeypatch, tiny_folder):
     """A folder with a photo and a model in it, as a reader of the README has."""
-    picture.save(tmp_path / "photo.jpg")
+    for name in ("photo.jpg", "other.jpg"):
+        picture.save(tmp_path / name)
+    with longtake.open_video(tmp_path / "clip.mp4", fps=7, frames=5) as video:
+        for _ in range(5):
+            video.write(np.asarray(picture.resize((32, 32))))
     (tmp_path / "path" / "to").mkdir(parents=True)
     (tmp_path / "path" / "to" / "svd-xt").symlink_to(tiny_folder)
     monkeypatch.chdir(tmp_path)
@@ -95,11 +100,11 @@ COMMANDS = [
 @pytest.mark.parametrize("line", COMMANDS)
 def test_the_commands_of_the_readme_work(elsewhere, line):
     """As they stand; those that would download SVD are planned instead of generated, and steps are kept few."""
-    program, command, *arguments = shlex.split(line)
+    program, command, *arguments = shlex.split(line, comments=True)
     if "stabilityai" in line:
         command = "plan"
         arguments = [argument.replace("out.mp4", "out.png") for argument in arguments]
-    elif command == "generate":
+    elif command in ("generate", "extend"):
         arguments += ["--steps", "2"]
     output = arguments[arguments.index("-o") + 1]
     executable = Path(sys.executable).with_name(program)
