@@ -34,7 +34,7 @@ def test_no_cell_that_conclusions_rest_on_is_missing(stage):
 
 @pytest.mark.parametrize("stage", ["screen", "speed"])
 def test_no_cell_of_fewer_clips_is_missing(stage):
-    for frames in STAGES[stage].lengths:
+    for frames in (28, 56):
         for method in STAGES[stage].methods:
             assert len(PAGE.row(method.name, frames).seeds) >= STAGES[stage].seeds * len(KINDS)
 
@@ -73,7 +73,7 @@ def test_at_eight_times_the_length_only_a_temperature_does_better_because_it_is_
     """As the page says. There motion buckets are raised beyond the trained ones, and every clip is slow."""
     assert better_than_the_default(112) == ["linear + temperature + motion"]
     faster = [PAGE.gain("linear + temperature + motion", DEFAULT, frames, "speed") for frames in LONGER]
-    assert all(gain is not None and 0 < gain.low and gain.high < 0.04 for gain in faster)
+    assert all(gain is not None and gain.low > 0 and gain.high < 0.04 for gain in faster)
 
 
 @pytest.mark.parametrize("frames", LONGER)
