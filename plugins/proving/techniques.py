@@ -40,6 +40,7 @@ ATTENTIONS = (
 NOISES = tuple(stock_with(f"noise {name}, linear + motion", **LINEAR, noise=name) for name in ("mixed", "progressive"))
 GUIDANCES = (
     stock_with("linear + motion, guidance trapezoid", **LINEAR, guidance="trapezoid"),
+    stock_with("linear + motion, guidance triangle", **LINEAR, guidance="triangle"),
     stock_with(
         "linear + motion, guidance keyframes",
         **LINEAR,
