@@ -61,6 +61,10 @@ def _type_name(schema: dict[str, Any]) -> str:
         return " or ".join(_type_name(each) for each in schema["anyOf"] if each.get("type") != "null")
     if "enum" in schema:
         return " | ".join(map(str, schema["enum"]))
+    if isinstance(schema.get("additionalProperties"), dict):
+        return f"mapping to {_type_name(schema['additionalProperties'])}"
+    if schema.get("format") == "path":
+        return "file"
     signs = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
     bounds = [f"{sign} {schema[key]:g}" for key, sign in signs.items() if key in schema]
     names = {"array": "list", "object": "mapping"}

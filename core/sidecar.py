@@ -68,7 +68,13 @@ def with_absolute_paths(config: Config) -> Config:
     paths = {key: getattr(config, key) for key in ("image", "preview", "end_image", "continues")}
     if Path(config.model).is_dir():
         paths["model"] = config.model
-    return config.model_copy(update={key: os.path.abspath(path) for key, path in paths.items() if path})
+    absolute: dict[str, Any] = {key: os.path.abspath(path) for key, path in paths.items() if path}
+    for kind in STRATEGY_KINDS:
+        strategy = getattr(config, kind)
+        files = {key: Path(os.path.abspath(value)) for key, value in strategy or () if isinstance(value, Path)}
+        if files:
+            absolute[kind] = strategy.model_copy(update=files)
+    return config.model_copy(update=absolute)
 
 
 def command(config: Config, output: Path, plugins: dict[str, str]) -> str | None:

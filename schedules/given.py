@@ -23,7 +23,7 @@ class File(NoiseSchedule):
     """Noise as it lies in a file, of unit variance; a file of more frames is used from ``first`` on."""
 
     name = "file"
-    path: str = Field(
+    path: Path = Field(
         examples=["noise.npy"],
         description="A .npy, .pt or .safetensors file that holds one tensor, (F, C, Y, X) or (1, F, C, Y, X).",
     )
@@ -36,7 +36,7 @@ class File(NoiseSchedule):
             ConfigError: the file cannot be read, or does not hold what is needed.
 
         """
-        held = _read(Path(self.path))
+        held = _read(self.path)
         frames_FCYX = held[0] if held.ndim == 5 and len(held) == 1 else held
         batch, frames, *rest = shape_BFCYX
         if frames_FCYX.ndim != 4 or list(frames_FCYX.shape[1:]) != rest or len(frames_FCYX) < self.first + frames:

@@ -211,5 +211,22 @@ def test_keyframes_on_a_command_line_and_in_its_record(cli, folder):
     cli("generate", "start.png", *small, *words, "-o", "a.npy")
     cli("generate", "--config", "a.npy.json", "-o", "b.npy")
     assert np.array_equal(np.load(folder / "a.npy"), np.load(folder / "b.npy"))
+    np.save(folder / "noise.npy", np.zeros((6, 4, 6, 8), dtype=np.float32))
+    cli(
+        "generate",
+        "start.png",
+        *small,
+        "--frames",
+        "6",
+        "--noise",
+        "file",
+        "--set",
+        "noise.path=noise.npy",
+        "-o",
+        "c.npy",
+    )
+    (folder / "sub").mkdir()
+    cli("generate", "--config", "../c.npy.json", "-o", "d.npy", cwd=folder / "sub")  # the record says where the file is
+    assert np.array_equal(np.load(folder / "c.npy"), np.load(folder / "sub" / "d.npy"))
     beyond = cli("plan", *small, "--guidance", "keyframes", "--set", "guidance.scale={{9: 1}}", "--frames", "6", code=2)
     assert "guidance.scale names frame 9, but the video has frames 0 to 5" in beyond.stderr
