@@ -31,8 +31,18 @@ class Page:
         return (
             f"{len({row.method for row in self.rows})} methods, {sum(len(row.seeds) for row in self.rows)} videos; "
             f"{', '.join(map(str, clips))} clips in a cell; {' or '.join(map(str, steps))} steps. "
-            f"Made by `longtake prove run --out docs/proving` at {'; '.join(self.about['made'])}."
+            f"Made by `longtake prove run --out docs/proving` at {'; '.join(self._makers())}."
         )
+
+    def _makers(self) -> list[str]:
+        """Return what made the rows: commits of the same machine and libraries together."""
+        commits: dict[str, list[str]] = {}
+        for made in self.about["made"]:
+            commit, where = made.removeprefix("commit ").split(", ", 1)
+            commits.setdefault(where, []).append(commit)
+        return [
+            f"{'commits' if len(each) > 1 else 'commit'} {', '.join(each)}, {where}" for where, each in commits.items()
+        ]
 
     def row(self, method: str, frames: int) -> Row:
         """Return a row by its method; a KeyError says that it is not there."""
