@@ -99,8 +99,9 @@ def print_tables(
     console.print(f"time for denoising on {config.device}: {_described(seconds_S)}", markup=False, soft_wrap=True)
     ratios_K = plan.trained_K / plan.frequencies_K
     if bool((ratios_K != 1).any()) or plan.temperature != 1:
+        between = f", {ratios_K.max():.3g} between" if ratios_K.max() > ratios_K[[0, -1]].max() else ""
         console.print(
-            f"frequencies divided by {ratios_K[0]:.3g} (fastest) to {ratios_K[-1]:.3g} (slowest); "
+            f"frequencies divided by {ratios_K[0]:.3g} (fastest) to {ratios_K[-1]:.3g} (slowest){between}; "
             f"temporal logits times {plan.temperature:.4g}"
         )
     console.print(_frame_table(plan, step))

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Annotated, Self
 
-import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
 from ..core.contracts import PositionalStrategy, Span
 from ..core.named import Positional
 from .linear import Linear
+from .stretched import takes_factor
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -46,7 +46,7 @@ class Dynamic(PositionalStrategy):
             raise ValueError(
                 f"dynamic gives {self.of.name!r} its factor, so its own must not be set, got factor={factor}"
             )
-        if _same_at(self.of, 1.5, 3.0):
+        if not takes_factor(self.of):
             raise ValueError(f"dynamic gives a strategy its factor, and {self.of.name!r} does not change with one")
         if self.shares is not None and (self.first, self.last) != (1.0, 1.0):
             raise ValueError(
@@ -76,14 +76,3 @@ class Dynamic(PositionalStrategy):
         place = progress * (len(shares) - 1)
         before = min(int(place), len(shares) - 2)
         return shares[before] + (shares[before + 1] - shares[before]) * (place - before)
-
-
-def _same_at(strategy: PositionalStrategy, one: float, other: float) -> bool:
-    """Whether a strategy does the same at two factors, all that it may change."""
-    spans = [Span(frames=24, trained=8, factor=factor) for factor in (one, other)]
-    frames_F, freqs_K = torch.arange(24, dtype=torch.float32), torch.logspace(0, -4, 32)
-    return (
-        torch.equal(*(strategy.positions(frames_F, span) for span in spans))
-        and torch.equal(*(strategy.frequencies(freqs_K, span) for span in spans))
-        and strategy.temperature(spans[0]) == strategy.temperature(spans[1])
-    )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
 import torch
 import yaml
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 from torch import Tensor
 
 from ..core.contracts import PositionalStrategy, Span
@@ -17,36 +18,49 @@ from ..core.contracts import PositionalStrategy, Span
 
 def _read(value: Any) -> Any:
     """Return the numbers of a file in place of its path, so that a config says everything."""
-    if not isinstance(value, str):
+    if not isinstance(value, str | Path):
         return value
     try:
-        text = Path(value).read_text(encoding="utf-8")
-        numbers = yaml.safe_load(text) if "[" in text or "- " in text else [float(word) for word in text.split()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"file {value} of factors cannot be read: {error}") from None
-    except (ValueError, yaml.YAMLError):
-        numbers = None
-    if not isinstance(numbers, list):
-        raise ValueError(f"file {value} must hold factors, a number for each frequency, and nothing else")
+        numbers = [float(each) for each in _listed(Path(value).read_text(encoding="utf-8"))]
+    except OSError as error:
+        raise ValueError(f"file {value} of factors cannot be read: {error.strerror}") from None
+    except (TypeError, ValueError):
+        raise ValueError(f"file {value} must hold factors, a number for each frequency, and nothing else") from None
+    if len(numbers) < 2:
+        raise ValueError(f"file {value} must hold 2 or more factors, got {len(numbers)}")
     return numbers
 
 
+def _listed(text: str) -> list[Any]:
+    """Return what a list in YAML or JSON holds, else the words of a text, in which # begins a comment."""
+    try:
+        listed = yaml.safe_load(text)
+    except yaml.YAMLError:
+        listed = None
+    return listed if isinstance(listed, list) else re.sub("#.*", "", text).replace(",", " ").split()
+
+
 def _in_order(factors: tuple[float, ...]) -> tuple[float, ...]:
-    for place, (before, after) in enumerate(pairwise(factors)):
-        if after < before:
+    """Refuse what no search would find, with the first place where it goes wrong."""
+    if len(factors) < 2:
+        raise ValueError(f"factors must be 2 or more, for the fastest and the slowest frequency, got {len(factors)}")
+    for place, (before, factor) in enumerate(pairwise((1.0, *factors)), 1):
+        if not 1 <= factor < math.inf:
+            raise ValueError(f"factors must be finite and at least 1, got {factor} at place {place} of {len(factors)}")
+        if factor < before:
             raise ValueError(
-                f"factors must not fall from fast frequencies to slow ones, got {before} and then {after} at place "
-                f"{place + 1}"
+                f"factors must not fall from fast frequencies to slow ones, got {before} at place {place - 1} and "
+                f"then {factor} at place {place} of {len(factors)}"
             )
     return factors
 
 
-Factor = Annotated[float, Field(ge=1, allow_inf_nan=False)]
+LISTED = {"type": "array", "items": {"type": "number", "minimum": 1}, "minItems": 2}
 Factors = Annotated[
-    tuple[Factor, ...],
-    Field(min_length=2),
-    BeforeValidator(_read, json_schema_input_type=str | tuple[Factor, ...]),
+    tuple[float, ...],
+    BeforeValidator(_read),
     AfterValidator(_in_order),
+    WithJsonSchema({"anyOf": [LISTED, {"type": "string", "format": "path"}]}),
 ]
 
 
@@ -70,6 +84,7 @@ class LongRope(PositionalStrategy):
         length = max(1.0, span.frames / span.trained)
         if span.stretch == 1 or length == 1:
             return freqs_K
-        listed = torch.tensor(self.factors, dtype=torch.float32)[None, None]
+        # In double precision, in which no factor that can be written down is infinite.
+        listed = torch.tensor(self.factors, dtype=torch.float64)[None, None]
         factors_K = torch.nn.functional.interpolate(listed, len(freqs_K), mode="linear", align_corners=True)[0, 0]
-        return freqs_K / factors_K.to(freqs_K.device) ** (math.log(span.stretch) / math.log(length))
+        return freqs_K / (factors_K ** (math.log(span.stretch) / math.log(length))).to(freqs_K)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
+
 import pytest
 import torch
+from rich.console import Console
 
 import longtake
 from longtake import AttentionStrategy, PositionalStrategy, Windows, load_config, make_plan, read_facts, resolve
 from longtake.core.errors import ConfigError, PluginError
+from longtake.core.plan_view import print_tables
 
 REGISTRY = longtake.load_plugins(third_party=False).registry
 SVD = read_facts("stabilityai/stable-video-diffusion-img2vid")
@@ -25,6 +29,21 @@ def test_windows_that_count_from_zero_show_positions_of_a_window():
     everywhere = plan(positional="linear", attention={"name": "freenoise", "positions": "global"})
     assert len(everywhere.positions_F) == 30
     assert everywhere.positions_F[-1] < 14
+
+
+@pytest.mark.parametrize(
+    ("positional", "said"),
+    [
+        # 0.9 · 14.07 / 30 of the trained one, 14.07 being the period nearest to 14: 1 / 0.422 = 2.37.
+        ("riflex", "frequencies divided by 1 (fastest) to 1 (slowest), 2.37 between;"),
+        ("ntk", "frequencies divided by 1 (fastest) to 2.14 (slowest);"),
+    ],
+)
+def test_the_table_says_what_becomes_of_frequencies(positional, said):
+    config = resolve(load_config({"frames": 30, "seed": 1, "positional": positional}, REGISTRY), SVD, REGISTRY)
+    console = Console(record=True, width=200, file=io.StringIO())
+    print_tables(make_plan(config, SVD), config, "not asked", [1.0], console)
+    assert said in console.export_text()
 
 
 def test_the_noise_shown_is_the_noise_used():

@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import math
 
+import jsonschema
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from longtake import Span, load_plugins
+from longtake import PositionalStrategy, Span, load_plugins
 from longtake.core.embedding import embed, trained_frequencies
 from longtake.core.errors import ConfigError
+from longtake.core.listing import strategy_rows
+from longtake.core.schema import config_schema
 from longtake.positional.circular import Circular
 from longtake.positional.clamp import Clamp
 from longtake.positional.dynamic import Dynamic
@@ -25,6 +28,17 @@ from longtake.positional.riflex import Riflex
 
 REGISTRY = load_plugins(third_party=False).registry
 channels = st.integers(2, 700).map(lambda half: 2 * half)
+
+
+class Particular(PositionalStrategy):
+    """A strategy of a third party that can only be asked about videos of its own length."""
+
+    name = "particular"
+
+    def positions(self, frames_F, span):
+        if span.frames != 99:
+            raise ConfigError(f"particular is for 99 frames, got {span.frames}")
+        return frames_F / span.stretch
 
 
 @st.composite
@@ -56,11 +70,16 @@ def test_clamp_counts_up_to_the_last_trained_position_and_stays(span):
 
 
 @given(span=spans())
-def test_groups_are_of_whole_positions_in_order_all_of_which_are_used(span):
+def test_groups_are_those_of_whole_number_arithmetic(span):
     places = positions(Grouped(), span)
-    assert torch.equal(places, places.round())
-    assert set(places.diff().tolist()) <= {0.0, 1.0}
-    assert set(places.tolist()) == set(map(float, range(span.trained)))
+    assert places.tolist() == [frame * span.trained // span.frames for frame in range(span.frames)]
+    assert places.max() == span.trained - 1
+
+
+def test_a_group_begins_where_the_quotient_is_whole():
+    # Groups of 16/14: frame 8 begins the one of 8 · 14/16 = 7, which in single precision is a little less.
+    places = positions(Grouped(), Span(frames=16, trained=14))
+    assert places.tolist() == [0, 0, 1, 2, 3, 4, 5, 6, 7, 7, 8, 9, 10, 11, 12, 13]
 
 
 @given(span=spans(), way=st.sampled_from(["back", "round"]), half=st.integers(2, 300))
@@ -135,7 +154,17 @@ def test_longrope_worked_out_by_hand():
     torch.testing.assert_close(freqs / half, torch.tensor([1, 1.5, 2, 3, 4]).sqrt())
 
 
-@pytest.mark.parametrize("text", ["1 1.5\n4", "[1, 1.5, 4]", "- 1\n- 1.5\n- 4\n"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1 1.5\n4",
+        "[1, 1.5, 4]",
+        "- 1\n- 1.5\n- 4\n",
+        "1, 1.5,4\n",
+        "1\t1.5\t4e0\r\n",
+        "# found by a search\n1\n1.5 # here\n4",
+    ],
+)
 def test_factors_of_a_file_are_in_the_config(tmp_path, text):
     (tmp_path / "factors").write_text(text)
     strategy = REGISTRY.build("positional", {"name": "longrope", "factors": str(tmp_path / "factors")})
@@ -146,21 +175,52 @@ def test_factors_of_a_file_are_in_the_config(tmp_path, text):
 @pytest.mark.parametrize(
     ("factors", "message"),
     [
-        ([1, 3, 2], "factors must not fall from fast frequencies to slow ones, got 3.0 and then 2.0 at place 2"),
-        ([1], "at least 2"),
-        ([0.5, 1], "greater than or equal to 1"),
-        ([1, math.inf], "finite"),
-        ("nope.txt", "file nope.txt of factors cannot be read"),
-        ("words", "must hold factors, a number for each frequency"),
-        ("mapping", "must hold factors, a number for each frequency"),
+        (
+            [1, 3, 2, 2],
+            "factors must not fall from fast frequencies to slow ones, got 3.0 at place 2 and then 2.0 at place 3 of 4",
+        ),
+        ([1], "factors must be 2 or more, for the fastest and the slowest frequency, got 1"),
+        ([0.5, 1], "factors must be finite and at least 1, got 0.5 at place 1 of 2"),
+        ([1, math.inf], "factors must be finite and at least 1, got inf at place 2 of 2"),
+        ([1, math.nan, 2], "factors must be finite and at least 1, got nan at place 2 of 3"),
+        ("nope.txt", "file nope.txt of factors cannot be read: No such file or directory"),
+        (".", "file . of factors cannot be read: Is a directory"),
+        ("words", "file words must hold factors, a number for each frequency, and nothing else"),
+        ("mapping", "file mapping must hold factors, a number for each frequency, and nothing else"),
+        ("nested", "file nested must hold factors, a number for each frequency, and nothing else"),
+        ("picture", "file picture must hold factors, a number for each frequency, and nothing else"),
+        ("empty", "file empty must hold 2 or more factors, got 0"),
+        ("low", "factors must be finite and at least 1, got 0.0 at place 1 of 640"),
     ],
 )
-def test_what_is_no_list_of_factors_is_refused(tmp_path, monkeypatch, factors, message):
+def test_what_is_no_list_of_factors_is_refused_in_one_sentence(tmp_path, monkeypatch, factors, message):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "words").write_text("one two")
     (tmp_path / "mapping").write_text("a: [1, 2]")
-    with pytest.raises(ConfigError, match=message):
+    (tmp_path / "nested").write_text("[[1], [2]]")
+    (tmp_path / "picture").write_bytes(bytes(range(256)))
+    (tmp_path / "empty").touch()
+    (tmp_path / "low").write_text("0\n" * 640)
+    with pytest.raises(ConfigError) as refused:
         REGISTRY.build("positional", {"name": "longrope", "factors": factors})
+    assert str(refused.value) == f"positional.factors: {message}"
+
+
+def test_a_huge_factor_stops_a_frequency_and_spoils_no_other():
+    freqs, span = trained_frequencies(10), Span(frames=40, trained=10)
+    stopped = Dynamic(of=LongRope(factors=[1, 1, 1e300]), alpha=4).frequencies(freqs, span)
+    assert torch.equal(stopped[:3], freqs[:3])
+    assert stopped[3:].tolist() == [0, 0]
+
+
+def test_a_schema_lets_an_editor_take_a_list_or_a_file():
+    row = next(row for row in strategy_rows(REGISTRY) if row["name"] == "longrope")
+    assert next(option["type"] for option in row["options"] if option["name"] == "factors") == "list or file"
+    schema = config_schema(REGISTRY)
+    for factors in ([1, 2], "factors.json"):
+        jsonschema.validate({"positional": {"name": "longrope", "factors": factors}}, schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({"positional": {"name": "longrope", "factors": [0.5, 1]}}, schema)
 
 
 def test_factors_have_to_be_given():
@@ -189,3 +249,18 @@ def test_dynamic_refuses_what_a_factor_means_nothing_to(name):
         ConfigError, match=f"dynamic gives a strategy its factor, and '{name}' does not change with one"
     ):
         REGISTRY.build("positional", {"name": "dynamic", "of": name})
+
+
+@pytest.mark.parametrize(
+    "base",
+    [
+        Dynamic(first=0),  # no factor at the first step
+        Dynamic(shares=[0, 1, 0, 1, 0]),  # nor in the middle, nor at the last
+        Riflex(repeats_at=200),  # nothing to lower in videos of fewer than 180 frames
+        LongRope(factors=[1, 2]),
+        Particular(),
+    ],
+    ids=lambda base: base.name,
+)
+def test_dynamic_takes_what_a_factor_means_something_to_at_some_step_or_length(base):
+    assert Dynamic(of=base).of == base

@@ -17,7 +17,8 @@ class Ease(longtake.PositionalStrategy):
 
     name = "ease"
 
-    def positions(self, frames_F, span):
+    def positions(self, frames_F: torch.Tensor, span: longtake.Span) -> torch.Tensor:
+        """Follow half a cosine from the first trained position to the last."""
         if span.frames <= span.trained:
             return frames_F
         turn_F = torch.pi * frames_F / (span.frames - 1)
