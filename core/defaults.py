@@ -65,6 +65,8 @@ def resolve(config: Config, facts: ModelFacts, registry: Registry, *, portrait: 
     frames = config.frames or facts.trained
     chosen: dict[str, Any] = {"frames": frames}
     defaults = _usual(config, frames, facts) | {"reuse": 1} | SPEEDS[config.speed]
+    if config.loop:  # guidance that rises over the frames would leave a step from the last to the first
+        defaults["guidance"] = {"name": "constant"} | ({} if config.speed == "exact" else {"stop": 0.5})
     usual_reuse = defaults.pop("reuse")
     for kind, name in defaults.items():
         chosen[kind] = getattr(config, kind) or registry.build(kind, name)
@@ -132,6 +134,13 @@ def _check_together(config: Config, facts: ModelFacts) -> None:
                 f"{config.frames} frames are asked for, of which the first {shared} are the last of the video that is "
                 f"continued; ask for more"
             )
+    if config.loop and config.continues:
+        raise ConfigError("a video that continues another one does not end where that begins; leave loop out")
+    if config.end_image and windows and getattr(config.context, "image", "start") != "start":
+        raise ConfigError(
+            f"context.image={getattr(config.context, 'image', None)!r} takes the place of the images that frames see, "
+            f"the end image too; leave one of them out"
+        )
     if config.loop and together < config.frames:
         raise ConfigError(
             f"a loop closes only where all frames are denoised together, which sampling {config.sampling.name!r} does "

@@ -38,8 +38,10 @@ def read_video(path: Path) -> Frames:
         raise LongtakeError(f"video {path} does not exist")
     try:
         frames = _read(path)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise LongtakeError(f"video {path} cannot be read: {error}") from None
+    if not len(frames):
+        raise LongtakeError(f"video {path} has no frames")
     if frames.ndim != 4 or frames.shape[-1] < 3 or frames.dtype != np.uint8:
         raise LongtakeError(f"video {path} must hold (F, H, W, 3) in uint8, got {frames.shape} in {frames.dtype}")
     if min(frames.shape[1:3]) < SMALLEST:

@@ -115,6 +115,14 @@ def _settings(path: str, options: dict[str, Any]) -> list[str]:
         if isinstance(value, dict) and "name" in value:
             settings += [f"{path}.{key}={value['name']}", *_settings(f"{path}.{key}", value)]
         else:
-            text = value if isinstance(value, str) and yaml.safe_load(value) == value else json.dumps(value)
+            text = value if isinstance(value, str) and _reads_as_itself(value) else json.dumps(value)
             settings.append(f"{path}.{key}={text}")
     return settings
+
+
+def _reads_as_itself(text: str) -> bool:
+    """Whether YAML takes a text for that text."""
+    try:
+        return bool(yaml.safe_load(text) == text)
+    except yaml.YAMLError:
+        return False

@@ -23,7 +23,7 @@ class Mixed(NoiseSchedule):
     """
 
     name = "mixed"
-    alpha: float = Field(default=1.0, ge=0, allow_inf_nan=False, description="How much is shared; 0 = nothing.")
+    alpha: float = Field(default=1.0, ge=0, le=100, description="How much is shared; 0 = nothing.")
 
     def noise(self, shape_BFCYX: Sequence[int], sources_F: Tensor, generator: torch.Generator) -> Tensor:
         """Return noise of unit variance, (B, F, C, Y, X) in float32."""
@@ -43,7 +43,7 @@ class Progressive(NoiseSchedule):
     """
 
     name = "progressive"
-    alpha: float = Field(default=2.0, ge=0, allow_inf_nan=False, description="How much is handed on; 0 = nothing.")
+    alpha: float = Field(default=2.0, ge=0, le=100, description="How much is handed on; 0 = nothing.")
     closed: bool = Field(default=False, description="Whether the last frame hands on to the first, for a loop.")
 
     def correlation(self, frames: int) -> Tensor:

@@ -53,11 +53,16 @@ def test_a_video_shorter_than_what_chunks_share_is_continued_too(tiny_model, bui
         (("start.png.txt", "--frames", "4"), "does not exist"),
         (("a.npy",), "say how many frames the video grows by"),
         (("a.npy", "--frames", "4", "--sampling", "joint"), "sampling 'joint' cannot continue a video; name chain"),
-        (("a.npy", "--frames", "4", "--loop"), "a loop closes only where all frames are denoised together"),
+        (("a.npy", "--frames", "4", "--loop"), "does not end where that begins; leave loop out"),
+        (("a.npy", "--frames", "4", "--continues", "c.npy"), "a.npy is what is continued; leave --continues c.npy out"),
+        (("empty.npy", "--frames", "4"), "video empty.npy cannot be read"),
+        (("none.npy", "--frames", "4"), "video none.npy has no frames"),
     ],
 )
 def test_what_cannot_be_continued_is_said_so(cli, folder, words, message):
     np.save(folder / "a.npy", np.zeros((5, 24, 32, 3), dtype=np.uint8))
+    np.save(folder / "none.npy", np.zeros((0, 24, 32, 3), dtype=np.uint8))
+    (folder / "empty.npy").touch()
     done = cli("extend", *words, "--model", "{tiny}", *SMALL, "-o", "b.npy", code=2)
     assert message in done.stderr
     assert "Traceback" not in done.stderr

@@ -16,6 +16,7 @@ from longtake import Span, generate, read_facts, resolve
 from longtake.core.budget import work_of
 from longtake.core.conditioning import end_ramp
 from longtake.core.config import load_config
+from longtake.core.denoiser import Part
 from longtake.core.errors import ConfigError
 from longtake.core.manager import load_plugins
 from longtake.plugins.sampling.chain import Chain, Holding, matched
@@ -82,6 +83,22 @@ def test_known_frames_are_seen_at_each_sigma_and_come_out_as_they_are():
     made = Holding(denoiser, known, noise)(torch.full((1, 4, 1, 1, 1), -1.0), 10.0)
     assert seen == [[12.0, 12.0, -1.0, -1.0]]  # 7 + 10 · 0.5
     assert made.flatten().tolist() == [7.0, 7.0, 0.0, 0.0]
+
+
+def test_known_frames_are_known_in_every_window_that_has_them():
+    """Frames 0 and 1 are known: of a window of 3, 0, 1, 4 the two in the middle."""
+    known = torch.tensor([5.0, 6.0]).reshape(1, 2, 1, 1, 1)
+    holding = Holding(lambda latents, sigma, **_: torch.zeros_like(latents), known, torch.zeros_like(known))
+    made = holding(torch.full((1, 4, 1, 1, 1), -1.0), 1.0, part=Part(torch.tensor([3, 0, 1, 4])))
+    assert made.flatten().tolist() == [0, 5, 6, 0]
+    assert holding(torch.zeros(1, 2, 1, 1, 1), 1.0, part=Part(torch.tensor([2, 3]))).flatten().tolist() == [0, 0]
+
+
+def test_chunks_of_windows_share_what_they_share(run):
+    options = {"sampling": {"name": "chain", "chunk": 8, "overlap": 3}, "context": {"name": "static", "window": 5}}
+    made = run(frames=13, **options)
+    assert torch.equal(made.latents[:8], run(frames=8, **options).latents)
+    assert torch.isfinite(made.latents).all()
 
 
 def test_fresh_noise_is_the_same_for_both_branches_of_a_step():
@@ -215,6 +232,11 @@ def test_an_end_image_changes_what_the_last_frames_see(run, tmp_path, picture):
         ({"end_image": "example", "end_frames": 30}, "end_frames=30 is more than the 28 frames"),
         ({"loop": True, "sampling": "chain"}, "a loop closes only where all frames are denoised together"),
         ({"loop": True, "end_image": "example"}, "has no end image"),
+        ({"loop": True, "continues": "video.npy", "sampling": "chain"}, "does not end where that begins"),
+        (
+            {"end_image": "example", "context": {"name": "static", "image": "faded"}},
+            "context.image='faded' takes the place",
+        ),
         ({"loop": True, "frames": 20}, "a loop needs more frames than the 25"),
         ({"continues": "video.npy", "sampling": "freeinit"}, "sampling 'freeinit' cannot continue a video; name chain"),
         ({"continues": "video.npy", "frames": 6}, "6 frames are asked for, of which the first 6 are the last"),

@@ -145,14 +145,17 @@ class Holding:
         self, latents_BFCYX: Tensor, sigma: float, *, conditional: bool = True, part: Part | None = None
     ) -> Tensor:
         """Return x0, in the first frames what is known."""
-        known = self._known_BKCYX.shape[1]
-        # Both branches of a step see the same noise.
+        # Both branches of a step, and all windows of it, see the same noise.
         if self._fresh and sigma != self._sigma:
             self._noise_BKCYX, self._sigma = self._fresh(self._noise_BKCYX), sigma
-        held_BKCYX = self._known_BKCYX + sigma * self._noise_BKCYX
-        seen_BFCYX = torch.cat([held_BKCYX, latents_BFCYX[:, known:]], dim=1)
-        made_BFCYX = self._denoiser(seen_BFCYX, sigma, conditional=conditional, part=part)
-        return torch.cat([self._known_BKCYX, made_BFCYX[:, known:]], dim=1)
+        known = self._known_BKCYX.shape[1]
+        frames_F = torch.arange(latents_BFCYX.shape[1]) if part is None else part.frames_F
+        held_F = frames_F < known  # of the frames that are asked about
+        seen_BFCYX, places_K = latents_BFCYX.clone(), frames_F[held_F]
+        seen_BFCYX[:, held_F] = self._known_BKCYX[:, places_K] + sigma * self._noise_BKCYX[:, places_K]
+        made_BFCYX = self._denoiser(seen_BFCYX, sigma, conditional=conditional, part=part).clone()
+        made_BFCYX[:, held_F] = self._known_BKCYX[:, places_K]
+        return made_BFCYX
 
 
 def matched(latents_BFCYX: Tensor, reference_BCYX: Tensor, strength: float) -> Tensor:
