@@ -94,3 +94,9 @@ def test_fast_is_no_worse_than_exact_and_draft_is(frames):
     draft = PAGE.gain("speed draft", "exact", frames, "valid")
     assert draft is not None
     assert draft.high < 0
+
+
+def test_at_eight_times_the_length_what_counts_is_how_far_the_raised_bucket_leaves_the_trained_ones():
+    *_, near, middle, far = PAGE.by_bucket(DEFAULT, 112, (48, 52, 56, 60)).splitlines()
+    shares = [float(line.split("| ")[3].split()[0]) for line in (near, middle, far)]
+    assert shares[0] > 0.75 > shares[1] > 0.25 > shares[2]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
+from .cases import TRAINED, Case
 from .clips import KINDS
 from .methods import METHODS
-from .report import Estimate, difference, estimate, markdown, pick
+from .report import Estimate, difference, estimate, markdown, pick, share
 from .results import COLUMNS, Row, read_results
 
 MANY = 64  # clips in the rows on which conclusions rest
@@ -69,6 +71,20 @@ class Page:
         for method in methods:
             cells = [_cell(self.row(method, frames), column, kind) for kind in KINDS]
             lines.append("| " + " | ".join([method, *cells]) + " |")
+        return "\n".join(lines)
+
+    def by_bucket(self, method: str, frames: int, edges: Sequence[float]) -> str:
+        """Return the share of valid videos by the motion bucket that a clip is raised to."""
+        row = self.row(method, frames)
+        # What a row holds of a clip is its number, from which everything else of it comes.
+        cases = [Case(kind, number // len(KINDS), frames) for kind, number in zip(row.kinds, row.seeds, strict=True)]
+        raised = [case.clip().motion_bucket * frames / TRAINED for case in cases]
+        lines = ["| bucket raised to | clips | valid |", "|---|---|---|"]
+        for low, high in pairwise(edges):
+            inside = [
+                value or 0.0 for bucket, value in zip(raised, row.columns["valid"], strict=True) if low <= bucket < high
+            ]
+            lines.append(f"| {low:g} to {high:g} | {len(inside)} | {share(inside)} |")
         return "\n".join(lines)
 
     def gain(self, method: str, other: str, frames: int, column: str, kind: str | None = None) -> Estimate | None:

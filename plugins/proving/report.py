@@ -53,7 +53,8 @@ def share(values_C: Sequence[float]) -> Estimate:
     found = sum(values_C) / count
     middle = (found + Z**2 / (2 * count)) / (1 + Z**2 / count)
     half = Z * np.sqrt(found * (1 - found) / count + Z**2 / (4 * count**2)) / (1 + Z**2 / count)
-    return Estimate(found, min(found, float(middle - half)), max(found, float(middle + half)))  # but for rounding
+    # But for rounding it lies in [0, 1] and around what was found.
+    return Estimate(found, max(0.0, min(found, float(middle - half))), min(1.0, max(found, float(middle + half))))
 
 
 def share_difference(differences_C: Sequence[float]) -> Estimate:
@@ -87,7 +88,7 @@ def difference(one: Row, other: Row, column: str, kind: str | None = None) -> Es
     shared = [case for case in first if case in second and kind in (None, case[0])]
     pairs = [(first[case], second[case]) for case in shared]
     differences = [mine - theirs for mine, theirs in pairs if mine is not None and theirs is not None]
-    if not differences:
+    if 2 * len(differences) < len(pairs) or not differences:  # what is left would be another selection of clips
         return None
     return share_difference(differences) if COLUMNS[column].yes_or_no else bootstrap(differences)
 
