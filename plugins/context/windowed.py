@@ -55,7 +55,7 @@ class Windowed(ContextStrategy):
 
     def starts(self, span: Span, size: int, stride: int) -> list[int]:
         """Return where windows begin; every frame must be in one."""
-        raise NotImplementedError
+        raise NotImplementedError(f"context strategy {self.name!r} has no method starts")
 
     def windows(self, span: Span) -> Windows | None:
         """Return windows that overlap, or None for a video that is no longer than one, or than in training."""
