@@ -15,10 +15,12 @@ if TYPE_CHECKING:
     from .core.config import load_config as load_config
     from .core.config import read_config_file as read_config_file
     from .core.contracts import AttentionStrategy as AttentionStrategy
+    from .core.contracts import ContextStrategy as ContextStrategy
     from .core.contracts import GuidanceSchedule as GuidanceSchedule
     from .core.contracts import MotionSchedule as MotionSchedule
     from .core.contracts import NoiseSchedule as NoiseSchedule
     from .core.contracts import PositionalStrategy as PositionalStrategy
+    from .core.contracts import SamplingStrategy as SamplingStrategy
     from .core.contracts import SigmaSchedule as SigmaSchedule
     from .core.contracts import Span as Span
     from .core.contracts import Windows as Windows
@@ -49,10 +51,12 @@ _HOMES = {
     "core.config": ("Config", "load_config", "read_config_file"),
     "core.contracts": (
         "AttentionStrategy",
+        "ContextStrategy",
         "GuidanceSchedule",
         "MotionSchedule",
         "NoiseSchedule",
         "PositionalStrategy",
+        "SamplingStrategy",
         "SigmaSchedule",
         "Span",
         "Windows",

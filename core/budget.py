@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("longtake")
 
 GIB = 2**30
+FEWEST_DECODED = 4  # frames at a time: on fewer, norms over frames would be measured badly
 # Beyond so much a chunk has no gain from being larger; on a CPU it even loses, because it leaves the cache.
 WORKSPACE = {"cpu": 24 * 2**20}
 WORKSPACE_ELSEWHERE = 2**30
@@ -88,7 +89,7 @@ def frames_decoded(config: Config, facts: ModelFacts) -> int:
     each = 3 * facts.vae_channels[0] * config.width * config.height * number
     budget = config.memory or free_memory(torch.device(config.device))
     fitting = (budget - work_of(config, facts).weights) // each
-    return config.frames if fitting >= config.frames else max(1, fitting - 2 * config.decode_overlap)
+    return config.frames if fitting >= config.frames else max(FEWEST_DECODED, fitting - 2 * config.decode_overlap)
 
 
 def workspace_for(device: torch.device) -> int:

@@ -10,23 +10,28 @@ from typing import Any, NoReturn
 import rich_click as click
 import torch
 import yaml
+from click.exceptions import Exit
 from rich.console import Console
 
+from .audit import problems
+from .blame import blaming
 from .budget import fit_memory
 from .cli_options import asked_config, config_options, json_option, no_plugins_option
 from .config import STRATEGY_KINDS, Config
 from .contracts import Span
 from .defaults import resolve
 from .engine.memory import MemoryPlan
-from .errors import ConfigError, LongtakeError
+from .errors import ConfigError, LongtakeError, PluginError
 from .facts import read_facts
 from .generate import generate as generate_video
 from .image import read_image
 from .listing import plugin_rows, print_plugins, print_strategies, strategy_rows
 from .manager import Plugins, load_plugins, offer_commands
+from .material import read_material
 from .pace import step_seconds
 from .plan import make_plan
 from .progress import ProgressDisplay, show_notes, silence_libraries, silence_models
+from .rings import warn_if_open
 from .schema import config_schema
 from .video import sidecar_path
 
@@ -101,8 +106,9 @@ def plan_command(
         raise LongtakeError(f"--step {step} is beyond the last of {config.steps} steps")
     assert config.sampling and config.frames
     # What is denoised by itself is planned by itself.
-    chunk = config.sampling.seen(Span(frames=config.frames, trained=facts.trained))
-    plan = make_plan(config.model_copy(update={"frames": chunk}), facts, shown_step=step - 1)
+    together = config.sampling.seen(Span(frames=config.frames, trained=facts.trained))
+    plan = make_plan(config, facts, shown_step=step - 1, places=range(together))
+    warn_if_open(config, plan)
     try:
         memory: MemoryPlan | str = fit_memory(config, facts)
     except ConfigError as error:  # a plan may be looked at where it could not be run
@@ -132,11 +138,21 @@ def strategies_command(plugins: Plugins, /, kind: str | None, as_json: bool, **_
 
 
 @cli.command("plugins")
+@click.option("--check", is_flag=True, help="Check them against this longtake, and leave with 2 if anything is wrong.")
 @json_option("Print a list of objects.")
 @no_plugins_option
 @click.pass_obj
-def plugins_command(plugins: Plugins, /, as_json: bool, **_: bool) -> None:
+def plugins_command(plugins: Plugins, /, check: bool, as_json: bool, **_: bool) -> None:
     """List the plugins: version, hooks, strategies, and those that did not load, with the reason."""
+    if check:
+        found = problems(plugins)
+        if as_json:
+            click.echo(json.dumps([{"plugin": name, "problem": problem} for name, problem in found], indent=2))
+        elif not found:
+            click.echo(f"nothing is wrong with {', '.join(plugins.registry.packages) or 'the built-in plugins'}")
+        if found:
+            raise PluginError("\n".join(f"plugin {name!r}: {problem}" for name, problem in found))
+        return
     rows = plugin_rows(plugins)
     if as_json:
         click.echo(json.dumps(rows, indent=2))
@@ -158,9 +174,10 @@ def _resolved(plugins: Plugins, image: str | None, options: dict[str, Any]) -> t
     config = asked_config(plugins.registry, image, options)
     facts = read_facts(config.model)
     portrait = False
-    if config.image:
-        start_image = read_image(config.image)
-        portrait = start_image.height > start_image.width
+    if config.image or config.continues:
+        portrait = read_material(config.image, config).portrait
+    elif config.end_image:
+        read_image(config.end_image)
     return resolve(config, facts, plugins.registry, portrait=portrait), facts
 
 
@@ -172,7 +189,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     try:
         plugins = load_plugins(third_party="--no-plugins" not in arguments)
         offer_commands(plugins, cli)
-        cli.main(arguments, prog_name="longtake", standalone_mode=False, obj=plugins)
+        with blaming(plugins, but=(click.ClickException, click.Abort, Exit)):
+            cli.main(arguments, prog_name="longtake", standalone_mode=False, obj=plugins)
     except LongtakeError as error:
         _fail(str(error))
     except click.ClickException as error:

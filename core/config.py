@@ -29,7 +29,7 @@ class Config(BaseModel):
         description="'embedded' (a toy that ships with longtake), a diffusers folder, or a name on the model hub.",
     )
     variant: str | None = Field(default=None, description="Variant of the weight files, such as fp16.")
-    frames: int | None = Field(default=None, ge=2, le=100_000, description="Frames to make.")
+    frames: int | None = Field(default=None, ge=1, le=100_000, description="Frames to make.")
     fps: float = Field(
         default=7, ge=1, le=120, description="Frame rate that the model is told, and that of the file unless set."
     )

@@ -9,7 +9,6 @@ B = batch, C = latent channels, Y, X = latent rows, columns, S = steps.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
@@ -18,6 +17,7 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from .course import ONE, AnyCourse
+from .span import Span, Windows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,64 +25,21 @@ if TYPE_CHECKING:
     from .sampler import Sampler
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
-    """The stretch of the video that one UNet call sees.
-
-    Attributes:
-        frames: frames in this call (T).
-        trained: frames that the model was trained on (L; 14 for SVD, 25 for SVD-XT).
-        progress: 0 at the first, noisiest step, 1 at the last.
-        factor: how far to stretch, where a strategy that wraps another decides it; None = from the length.
-        step: number of the denoising step, from 0.
-        rows: of the pixels P that attention is about, one row after another; None where they are not whole frames.
-        columns: of these pixels; likewise.
-
-    """
-
-    frames: int
-    trained: int
-    progress: float = 0.0
-    factor: float | None = None
-    step: int = 0
-    rows: int | None = None
-    columns: int | None = None
-
-    @property
-    def stretch(self) -> float:
-        """``factor`` where it is set, else T / L, and 1 for anything not longer than the model was trained on."""
-        return self.factor if self.factor is not None else max(1.0, self.frames / self.trained)
-
-
-@dataclass(frozen=True, slots=True)
-class Windows:
-    """Overlapping windows over the frames; what they give is summed with weights.
-
-    Attributes:
-        size: frames in each window.
-        starts: first frame of each window, rising.
-        weights_WF: what each window counts for in each frame; zero outside it, every column sums to 1.
-        local_positions: False: every frame keeps its place in the whole video. True: each window counts from zero,
-            and the whole temporal block is run once for each window.
-        ring: whether a window that runs over the end of the video goes on at its beginning.
-
-    """
-
-    size: int
-    starts: Sequence[int]
-    weights_WF: Tensor
-    local_positions: bool = False
-    ring: bool = False
-
-    def inside(self, start: int) -> slice | Tensor:
-        """Return the frames of the window that begins at ``start``, as an index: a slice unless it runs over the end.
-
-        An index tensor holds (start + i) mod T in the order of the window, each frame once.
-        """
-        frames = self.weights_WF.shape[-1]
-        if not self.ring or start + self.size <= frames:
-            return slice(start, start + self.size)
-        return torch.arange(start, start + self.size) % frames
+__all__ = [
+    "CONTRACTS",
+    "AttentionStrategy",
+    "ContextStrategy",
+    "GuidanceSchedule",
+    "MotionSchedule",
+    "NoiseSchedule",
+    "PositionalStrategy",
+    "RangedStrategy",
+    "SamplingStrategy",
+    "SigmaSchedule",
+    "Span",
+    "Strategy",
+    "Windows",
+]
 
 
 class Strategy(BaseModel):
@@ -136,6 +93,10 @@ class PositionalStrategy(RangedStrategy):
     def temperature(self, span: Span) -> float:
         """Return a factor on the logits of temporal self-attention; 1.0 = as trained, more = sharper."""
         return 1.0
+
+    def slows(self) -> bool:
+        """Return whether motion slows down by the stretch, and is made up for unless something else is asked for."""
+        return True
 
 
 class AttentionStrategy(RangedStrategy):
@@ -276,6 +237,10 @@ class SamplingStrategy(Strategy):
     def seen(self, span: Span) -> int:
         """Return how many frames are denoised together: what memory is planned for, and strategies are asked about."""
         return span.frames
+
+    def starts(self, span: Span) -> Sequence[int]:
+        """Return the first frames of what is denoised together, one after another."""
+        return [0]
 
     def frames_denoised(self, span: Span) -> int:
         """Return how many frames are denoised in all, those that are denoised twice counted twice."""

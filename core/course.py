@@ -62,7 +62,7 @@ class Course:
     def at(self, span: Span) -> float | Tensor:
         """Return the number, or that of each frame, (F,) in float64, at the step of ``span``."""
         if self.over == "frames":
-            return self._between(torch.arange(span.frames, dtype=torch.float64), span.frames - 1)
+            return self._between(span.numbers_F.double(), span.frames_of_video - 1)
         return float(self._between(torch.tensor([span.progress], dtype=torch.float64), 1))
 
     def _between(self, places_X: Tensor, last: int) -> Tensor:

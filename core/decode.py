@@ -10,6 +10,7 @@ Shape suffixes: F = frames, C = channels, Y, X = latent rows, columns, H, W = pi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
@@ -18,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .budget import workspace_for
+from .budget import FEWEST_DECODED, workspace_for
 from .conditioning import precise_vae
 from .engine.decoder import DecoderEngine
 from .engine.moments import Moments, merge_moments
@@ -30,17 +31,21 @@ if TYPE_CHECKING:
 
 
 @torch.no_grad()
-def decode(model: Model, latents_FCYX: Tensor, *, chunk: int = 14, overlap: int = 4) -> Iterator[np.ndarray]:
+def decode(
+    model: Model, latents_FCYX: Tensor, *, chunk: int = 14, overlap: int = 4, ring: bool = False
+) -> Iterator[np.ndarray]:
     """Yield the frames of one video in order, as arrays (up to ``chunk``, H, W, 3) in uint8.
 
     With at least as many frames in a chunk as in the video this equals decoding all at once; with fewer everything is
-    decoded twice, and comes near it (docs/numerics.md says how near).
+    decoded twice, and comes near it (docs/numerics.md says how near). Chunks of fewer than four are decoded several at
+    a time: their norms would be measured on too few frames, and what overlaps takes more memory than that.
 
     Args:
         model: whose VAE decodes.
         latents_FCYX: of one video; batches are never mixed.
         chunk: frames decoded at a time.
         overlap: frames decoded in addition on each side, where there are any.
+        ring: whether the first frame comes after the last one, so that each end is decoded with frames of the other.
 
     Raises:
         ValueError: chunk is not positive or overlap is negative.
@@ -52,19 +57,22 @@ def decode(model: Model, latents_FCYX: Tensor, *, chunk: int = 14, overlap: int 
     with precise_vae(model) as vae, at_work(vae):
         engine, workspace = DecoderEngine(vae), workspace_for(model.device)
         unscaled_FCYX = 1 / vae.config.scaling_factor * latents_FCYX.to(model.device, vae.dtype)
-        parts = list(_parts(frames, chunk, overlap))
-        if any(part.last - part.first == frames for part in parts):  # where there is room for that, once is enough
+        together = chunk * math.ceil(FEWEST_DECODED / chunk)
+        parts = list(_parts(frames, together, overlap, ring))
+        if not ring and any(
+            part.last - part.first == frames for part in parts
+        ):  # where there is room for that, once is enough
             decoded_FCHW = engine.run(unscaled_FCYX, Split(workspace))
             yield from (to_pictures(each_FCHW) for each_FCHW in decoded_FCHW.split(chunk))
             return
         found = []
         for part in parts:
             found.append(Measuring(workspace, counted=part.inside))
-            engine.run(unscaled_FCYX[part.first : part.last], found[-1])
+            engine.run(unscaled_FCYX[part.frames_F % frames], found[-1])
         moments = [merge_moments(each) for each in zip(*(split.found for split in found), strict=True)]
         for part in parts:
-            decoded_FCHW = engine.run(unscaled_FCYX[part.first : part.last], Told(workspace, moments=iter(moments)))
-            yield to_pictures(decoded_FCHW[slice(*part.inside)])
+            decoded_FCHW = engine.run(unscaled_FCYX[part.frames_F % frames], Told(workspace, moments=iter(moments)))
+            yield from (to_pictures(each_FCHW) for each_FCHW in decoded_FCHW[slice(*part.inside)].split(chunk))
 
 
 class Part(NamedTuple):
@@ -74,11 +82,19 @@ class Part(NamedTuple):
     last: int
     inside: tuple[int, int]
 
+    @property
+    def frames_F(self) -> Tensor:
+        """Numbers of all frames, (F,); on a ring they may be beyond both ends."""
+        return torch.arange(self.first, self.last)
 
-def _parts(frames: int, chunk: int, overlap: int) -> Iterator[Part]:
+
+def _parts(frames: int, chunk: int, overlap: int, ring: bool) -> Iterator[Part]:
     for start in range(0, frames, chunk):
-        first, stop = max(0, start - overlap), min(start + chunk, frames)
-        yield Part(first, min(frames, stop + overlap), (start - first, stop - first))
+        stop = min(start + chunk, frames)
+        first, last = start - overlap, stop + overlap
+        if not ring:
+            first, last = max(0, first), min(frames, last)
+        yield Part(first, last, (start - first, stop - first))
 
 
 @dataclass(frozen=True, slots=True)

@@ -181,8 +181,8 @@ def _say_if_too_fast(config: Config, facts: ModelFacts) -> None:
 
 
 def _motion_for(positional: PositionalStrategy, registry: Registry) -> Strategy:
-    """Return what makes up for a positional strategy: nothing where nothing is stretched, else its own factor."""
-    if positional.name == "none":
+    """Return what makes up for a positional strategy: nothing where nothing slows down, else its own factor."""
+    if not positional.slows():
         return registry.build("motion", "constant")
     factor = getattr(positional, "factor", None)
     return registry.build("motion", {"name": "compensated", "factor": factor})

@@ -98,6 +98,7 @@ class UnetDenoiser:
         self.seams.progress, self.seams.step = self.plan.progress(step), step
         self.seams.conditional = conditional
         self.seams.part, self.seams.whole = part, self.plan.frames
+        self.seams.seen = self.plan.span if part is None else self.plan.span.part(part.frames_F)
         time_ids_BF3 = time_ids_F3.to(embedding_B1C).expand(batch, frames, 3)
         self.seams.time_ids_BF3 = time_ids_BF3
         scaling = scalings(sigma)

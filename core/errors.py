@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from pydantic import ValidationError
     from pydantic_core import ErrorDetails
 
+    from .contracts import Strategy
+
 
 class LongtakeError(Exception):
     """Something that the user can mend: what was asked, what exists, what to do next.
@@ -35,7 +37,16 @@ class OutputError(LongtakeError):
 
 
 class PluginError(LongtakeError):
-    """A plugin that breaks a contract; the message names it."""
+    """A plugin that breaks a contract; the message names it.
+
+    Attributes:
+        strategy: that breaks it, where it is one.
+
+    """
+
+    def __init__(self, message: str, strategy: Strategy | None = None) -> None:
+        super().__init__(message)
+        self.strategy = strategy
 
 
 def did_you_mean(asked: str, known: Iterable[str]) -> str:

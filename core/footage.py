@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .model import Model
 
 Frames = NDArray[np.uint8]
+TEXTS = ("ansi", "bintext", "idf", "xbin")  # what FFmpeg makes of text files: pictures of their letters
 SMALLEST = 8  # rows and columns; in less no motion can be seen
 
 
@@ -58,8 +59,11 @@ def _read(path: Path) -> Frames:
     if path.suffix.lower() == ".npy":
         array: Frames = np.load(path)
         return array
-    plugin = "pillow" if path.suffix.lower() in (".gif", ".webp") else "pyav"
-    return np.stack(list(iio.imiter(path, plugin=plugin)))
+    if path.suffix.lower() in (".gif", ".webp"):
+        return np.stack(list(iio.imiter(path, plugin="pillow")))
+    if iio.immeta(path, plugin="pyav").get("codec") in TEXTS:
+        raise ValueError("it holds text")
+    return np.stack(list(iio.imiter(path, plugin="pyav")))
 
 
 def rate_of(path: Path) -> float | None:
@@ -67,12 +71,14 @@ def rate_of(path: Path) -> float | None:
     if path.is_dir() or path.suffix.lower() == ".npy":
         return None
     try:
-        told = iio.immeta(path, plugin="pillow" if path.suffix.lower() in (".gif", ".webp") else "pyav")
+        if path.suffix.lower() not in (".gif", ".webp"):
+            return float(iio.immeta(path, plugin="pyav").get("fps") or 0) or None
+        with Image.open(path) as picture:
+            picture.load()  # before that a WebP does not tell
+            milliseconds = float(picture.info.get("duration") or 0)
+            return 1000 / milliseconds if milliseconds else None
     except (OSError, ValueError):
         return None
-    if told.get("duration") and "fps" not in told:  # of a GIF: milliseconds a frame
-        return 1000 / float(told["duration"])
-    return float(told["fps"]) if told.get("fps") else None
 
 
 def fit_video(frames_FHW3: Frames, width: int, height: int, fit: Literal["crop", "pad"]) -> Frames:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .blame import blaming
 from .budget import fit_memory
 from .config import Config, load_config
 from .decode import decode
@@ -24,6 +25,7 @@ from .manager import Plugins, load_plugins, versions
 from .material import encode_material, read_material
 from .model import Model, load_model
 from .plan import make_plan
+from .rings import warn_if_open
 from .run import Run, timed
 from .sampler import Sampler
 from .seams import installed
@@ -85,15 +87,30 @@ def generate(
 
     """
     plugins = plugins or load_plugins()
-    config, picture = _asked(image, model, options, plugins)
-    output = Path(output) if output is not None else None
+    with blaming(plugins):
+        config, picture = _asked(image, model, options, plugins)
+        return _generate(
+            config, picture, Path(output) if output is not None else None, overwrite, model, plugins, keep_frames
+        )
+
+
+def _generate(
+    config: Config,
+    picture: ImageLike | None,
+    output: Path | None,
+    overwrite: bool,
+    model: str | Model | None,
+    plugins: Plugins,
+    keep_frames: bool,
+) -> Result:
     if output:
-        check_output(output, overwrite=overwrite)
+        check_output(output, overwrite=overwrite, sources=(config.continues,))
     material = read_material(picture, config)
     facts = model.facts if isinstance(model, Model) else read_facts(config.model)
     config = resolve(config, facts, plugins.registry, portrait=material.portrait)
     assert config.seed is not None and config.sampling
     plan = make_plan(config, facts)
+    warn_if_open(config, plan)
     memory = fit_memory(config, facts, weights_loaded=isinstance(model, Model))
     timings: dict[str, float] = {}
     with timed(timings, "load"):
@@ -193,7 +210,7 @@ def _decode(
     assert config.decode_chunk
     kept = [] if earlier is None else [earlier]
     frames = run.new + sum(map(len, kept))
-    chunks = decode(run.model, latents_FCYX, chunk=config.decode_chunk, overlap=config.decode_overlap)
+    chunks = decode(run.model, latents_FCYX, chunk=config.decode_chunk, overlap=config.decode_overlap, ring=config.loop)
     file = (
         open_video(run.output, fps=config.output_fps or config.fps, frames=frames, enlarge=config.enlarge)
         if run.output

@@ -57,6 +57,9 @@ def denoise(
         step.denoised = hooks.longtake_predict(step=step, denoiser=denoiser)
         if step.denoised is None:
             raise PluginError(f"no plugin predicted step {index + 1} of {step.count}; longtake_predict returned None")
+        if step.denoised.shape != step.latents.shape:
+            shapes = f"{tuple(step.latents.shape)}, got {tuple(step.denoised.shape)}"
+            raise PluginError(f"longtake_predict must return {shapes} at step {index + 1} of {step.count}")
         slope_BFCYX = (step.latents - step.denoised) / sigma
         step.latents = step.latents + slope_BFCYX * (sigma_next - sigma)
         hooks.longtake_after_step(step=step)

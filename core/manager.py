@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib
-from importlib.metadata import EntryPoint, entry_points
+import os
+import sys
+from collections.abc import Iterator
+from importlib.metadata import EntryPoint, distributions, version
 from typing import TYPE_CHECKING, NamedTuple
 
 import pluggy
@@ -16,7 +19,7 @@ if TYPE_CHECKING:
     import click
 
 GROUP = "longtake"
-BUILTIN = "longtake"
+NONE_OF_THEM = "LONGTAKE_NO_PLUGINS"  # in the environment, and not empty: no third party's plugin is loaded
 
 
 class Plugins(NamedTuple):
@@ -38,10 +41,21 @@ def load_plugins(*, third_party: bool = True) -> Plugins:
     builtin = importlib.import_module("..plugins.builtin", __package__)
     for name, plugin in builtin.PLUGINS.items():
         add_plugin(plugins, plugin, name)
-    if third_party:
-        for entry_point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
+    if third_party and not os.environ.get(NONE_OF_THEM):
+        for entry_point in sorted(_entry_points(), key=lambda point: point.name):
             _load_entry_point(plugins, entry_point)
     return plugins
+
+
+def _entry_points() -> Iterator[EntryPoint]:
+    """Yield what packages offer that are installed; what lies in the working directory by chance is none of them."""
+    here = os.path.realpath(".")
+    folders = [folder for folder in sys.path if folder and os.path.realpath(folder) != here]
+    seen = set()
+    for package in distributions(path=folders):
+        if package.name not in seen:  # the first of a name is what an import gives
+            seen.add(package.name)
+            yield from package.entry_points.select(group=GROUP)
 
 
 def add_plugin(plugins: Plugins, plugin: object, name: str) -> None:
@@ -72,6 +86,7 @@ def _load_entry_point(plugins: Plugins, entry_point: EntryPoint) -> None:
         plugins.registry.broken[f"{name} ({_origin(entry_point)})"] = f"another plugin is already named {name!r}"
         return
     try:
+        _check_supported(entry_point)
         plugin = entry_point.load()
         add_plugin(plugins, plugin() if isinstance(plugin, type) else plugin, name)
     except (Exception, SystemExit) as error:  # a plugin may raise anything at import
@@ -79,6 +94,22 @@ def _load_entry_point(plugins: Plugins, entry_point: EntryPoint) -> None:
     else:
         dist = entry_point.dist
         plugins.registry.packages[name] = f"{dist.name} {dist.version}" if dist else entry_point.value
+
+
+def _check_supported(entry_point: EntryPoint) -> None:
+    """Refuse a plugin whose package asks for another longtake, as its metadata say.
+
+    Raises:
+        PluginError: with what it asks for, and what is here.
+
+    """
+    from packaging.requirements import Requirement
+
+    here = version("longtake")
+    for line in (entry_point.dist.requires if entry_point.dist else None) or ():
+        asked = Requirement(line)
+        if asked.name == "longtake" and asked.marker is None and not asked.specifier.contains(here, prereleases=True):
+            raise PluginError(f"it supports longtake {asked.specifier}, and this is {here}")
 
 
 def offer_commands(plugins: Plugins, cli: click.Group) -> None:

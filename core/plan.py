@@ -36,7 +36,7 @@ class Plan:
     """What the strategies have decided; what acts inside the UNet is that of one step, ``span.progress``.
 
     Attributes:
-        span: the whole video, at the shown step.
+        span: the whole video, or what is denoised by itself, at the shown step.
         positions_F: where each frame stands on the trained time line; with local windows, each frame of a window.
         trained_K: the angular frequencies that SVD's widest level was trained with.
         frequencies_K: those that take their place.
@@ -92,13 +92,14 @@ def progress_of(step: int, steps: int) -> float:
     return step / (steps - 1) if steps > 1 else 0.0
 
 
-def make_plan(config: Config, facts: ModelFacts, *, shown_step: int = 0) -> Plan:
+def make_plan(config: Config, facts: ModelFacts, *, shown_step: int = 0, places: range | None = None) -> Plan:
     """Ask every strategy of a resolved config what it will do.
 
     Args:
         config: resolved, see :func:`longtake.core.defaults.resolve`.
         facts: of the model.
         shown_step: for which positions, windows and mask are worked out.
+        places: the frames of the video that are denoised together, by themselves; None = all.
 
     Raises:
         PluginError: a strategy returns something of a wrong shape or not finite.
@@ -108,6 +109,8 @@ def make_plan(config: Config, facts: ModelFacts, *, shown_step: int = 0) -> Plan
     assert config.motion and config.frames and config.steps and config.seed is not None, "the config is not resolved"
     assert config.motion_bucket is not None, "the config is not resolved"
     span = Span(frames=config.frames, trained=facts.trained)
+    if places is not None and len(places) < config.frames:
+        span = span.part(torch.tensor(places))
     sigmas_S1 = config.sigmas.sigmas(config.steps, facts.sigma_min, facts.sigma_max)
     _check(config.sigmas, "sigmas", sigmas_S1, config.steps + 1)
     if bool((sigmas_S1.diff() >= 0).any()) or float(sigmas_S1[-1]) != 0:
@@ -121,7 +124,9 @@ def make_plan(config: Config, facts: ModelFacts, *, shown_step: int = 0) -> Plan
     _check_sight(config.attention, windows, mask_FF, span.frames)
     _check_modifiers(config.attention, spans)
     # With local windows, positions are asked about a window as if it were the whole video.
-    seen = replace(shown, frames=windows.size) if windows and windows.local_positions else shown
+    seen = (
+        replace(shown, frames=windows.size, places=None, whole=None) if windows and windows.local_positions else shown
+    )
     frames_F = torch.arange(seen.frames, dtype=torch.float32)
     noise_sources_F = config.noise.sources(span, torch.Generator().manual_seed(config.seed))
     return Plan(
@@ -155,9 +160,11 @@ def _check(strategy: Strategy, what: str, values: Tensor, length: int) -> Tensor
     """Return ``values`` if they are as many as they should be and finite, else blame the strategy."""
     if not isinstance(values, Tensor) or values.shape != (length,):
         given = f"shape {tuple(values.shape)}" if isinstance(values, Tensor) else type(values).__name__
-        raise PluginError(f"{strategy.kind} strategy {strategy.name!r} must give {length} {what}, got {given}")
+        raise PluginError(
+            f"{strategy.kind} strategy {strategy.name!r} must give {length} {what}, got {given}", strategy
+        )
     if not bool(torch.isfinite(values).all()):
-        raise PluginError(f"{strategy.kind} strategy {strategy.name!r} must give finite {what}")
+        raise PluginError(f"{strategy.kind} strategy {strategy.name!r} must give finite {what}", strategy)
     return values
 
 
@@ -175,19 +182,21 @@ def _check_sight(strategy: Strategy, windows: Windows | None, mask_FF: Tensor | 
     who = f"attention strategy {strategy.name!r}"
     if mask_FF is not None:
         if mask_FF.shape != (frames, frames):
-            raise PluginError(f"{who} must give a mask of {frames} x {frames}, got {tuple(mask_FF.shape)}")
+            raise PluginError(f"{who} must give a mask of {frames} x {frames}, got {tuple(mask_FF.shape)}", strategy)
         open_FF = mask_FF if mask_FF.dtype == torch.bool else mask_FF > -torch.inf
         if not bool(open_FF.any(dim=1).all()):
-            raise PluginError(f"{who} leaves a frame without anything to see")
+            raise PluginError(f"{who} leaves a frame without anything to see", strategy)
     if windows is not None:
         shape = (len(windows.starts), frames)
         if windows.weights_WF.shape != shape:
-            raise PluginError(f"{who} must give weights of {shape}, got {tuple(windows.weights_WF.shape)}")
+            raise PluginError(f"{who} must give weights of {shape}, got {tuple(windows.weights_WF.shape)}", strategy)
         if windows.ring and windows.size > frames:
-            raise PluginError(f"{who} must give windows no longer than their ring, got {windows.size} of {frames}")
+            raise PluginError(
+                f"{who} must give windows no longer than their ring, got {windows.size} of {frames}", strategy
+            )
         inside_WF = torch.zeros(shape, dtype=torch.bool)
         for inside_F, start in zip(inside_WF, windows.starts, strict=True):
             inside_F[windows.inside(start)] = True
         sums_F = (windows.weights_WF * inside_WF).sum(dim=0)
         if not torch.allclose(sums_F, torch.ones(frames), atol=1e-4):
-            raise PluginError(f"{who} must give windows whose weights sum to 1 in every frame")
+            raise PluginError(f"{who} must give windows whose weights sum to 1 in every frame", strategy)

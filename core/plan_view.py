@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,7 @@ def as_data(plan: Plan, config: Config, memory: MemoryPlan | str, seconds_S: lis
     return {
         "frames": plan.frames,
         "frames_of_the_video": config.frames,
+        "chunks": _chunks(plan, config),
         "context": calls and {"size": calls.size, "starts": list(calls.starts)},
         "trained": plan.span.trained,
         "stretch": plan.span.stretch,
@@ -55,6 +57,12 @@ def as_data(plan: Plan, config: Config, memory: MemoryPlan | str, seconds_S: lis
         "seconds": seconds_S,
         "config": config.dump(),
     }
+
+
+def _chunks(plan: Plan, config: Config) -> list[int]:
+    """Return the first frames of what is denoised together."""
+    assert config.sampling and config.frames
+    return list(config.sampling.starts(replace(plan.span, frames=config.frames, places=None, whole=None)))
 
 
 def _context(plan: Plan, config: Config) -> Windows | None:
@@ -84,7 +92,12 @@ def print_tables(
         f"{plan.steps} steps; shown as of step {step + 1}"
     )
     if plan.frames != config.frames:
-        console.print(f"a chunk of a video of {config.frames} frames, which are denoised chunk by chunk")
+        starts = _chunks(plan, config)
+        console.print(
+            f"the first of {len(starts)} chunks of a video of {config.frames} frames, one after another, from frame "
+            f"{', '.join(map(str, starts))}",
+            soft_wrap=True,
+        )
     calls = _context(plan, config)
     if calls:
         console.print(

@@ -81,9 +81,9 @@ class Sampler:
         run = replace(self.run, plan=plan, conditioning=told)
         return denoise(wrap(self._frugal), noise_BFCYX, plan.sigmas_S1, plan.guidance_SF, hooks=self._hooks, run=run)
 
-    def plan_for(self, frames: int) -> Plan:
-        """Return the plan of a chunk of so many frames, as of a video by itself."""
-        return make_plan(self.run.config.model_copy(update={"frames": frames}), self.run.model.facts)
+    def plan_for(self, places: range) -> Plan:
+        """Return the plan of a chunk, given by the numbers of its frames, as of a video by itself."""
+        return make_plan(self.run.config, self.run.model.facts, places=places)
 
     def fresh(self, like_BFCYX: Tensor) -> Tensor:
         """Return fresh noise of unit variance; on the CPU drawn, so that it is the same on every device."""

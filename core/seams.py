@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from .blame import is_foreign
 from .contracts import AttentionStrategy, PositionalStrategy, RangedStrategy, Span, Windows
 from .denoiser import Part
 from .embedding import embed, trained_frequencies
@@ -42,6 +43,7 @@ class Seams:
         step: number of the step, from 0; likewise.
         conditional: whether the UNet is called with the image; likewise.
         part: of the video of ``whole`` frames, where the UNet sees only some of them; likewise.
+        seen: the frames that the UNet is called with; likewise.
         time_ids_BF3: fps - 1, motion bucket and augmentation of each frame; None = what the UNet is called with.
 
     """
@@ -61,6 +63,7 @@ class Seams:
         self.conditional = True
         self.part: Part | None = None
         self.whole = 0
+        self.seen: Span | None = None
         self.time_ids_BF3: Tensor | None = None
         self._positional = positional
         self._attention = attention
@@ -68,7 +71,10 @@ class Seams:
 
     def span(self, frames: int) -> Span:
         """Return what strategies are told about a call with so many frames."""
-        return Span(frames=frames, trained=self.trained, progress=self.progress, step=self.step)
+        span = Span(frames=frames, trained=self.trained, progress=self.progress, step=self.step)
+        # Windows of attention that count from zero are other frames, and know nothing of their places.
+        known = self.seen is not None and self.seen.frames == frames
+        return replace(span, places=self.seen.places, whole=self.seen.whole) if self.seen and known else span
 
     def branch(self) -> Hashable:
         """Return what tells calls apart whose features are not the same: with or without the image, which part."""
@@ -128,7 +134,8 @@ class Seams:
                 got = f"shape {tuple(given.shape)}" if isinstance(given, Tensor) else type(given).__name__
                 raise PluginError(
                     f"positional strategy {strategy.name!r} must give {len(wanted)} finite {what} for {frames} "
-                    f"frames, got {got}"
+                    f"frames, got {got}",
+                    strategy,
                 )
         return embed(positions_F, used_K)
 
@@ -154,8 +161,12 @@ class Seams:
         if seen_PNFD.shape != q_PNFD.shape:
             raise PluginError(
                 f"attention strategy {strategy.name!r} must return {tuple(q_PNFD.shape)} from attend, "
-                f"got {tuple(seen_PNFD.shape)}"
+                f"got {tuple(seen_PNFD.shape)}",
+                strategy,
             )
+        # A sum, which is finite only if everything is; of our own strategies the loop sees at the end of the step.
+        if is_foreign(strategy) and not bool(seen_PNFD.sum(dtype=torch.float32).isfinite()):
+            raise PluginError(f"attention strategy {strategy.name!r} must return finite numbers from attend", strategy)
         return seen_PNFD
 
 

@@ -33,19 +33,37 @@ def record(run: Run, plugins: dict[str, str]) -> dict[str, Any]:
 
     """
     config = with_absolute_paths(run.config)
-    path = Path(config.image) if config.image else None
     return {
         "longtake_version": version("longtake"),
         "command": command(config, run.output, plugins) if run.output else None,
         "config": config.dump(),
         "seed": config.seed,
-        "image_sha256": hashlib.sha256(path.read_bytes()).hexdigest() if path and path.is_file() else None,
+        "sha256": {path: digest(Path(path)) for path in files(config)},
         "seconds": {part: round(seconds, 3) for part, seconds in run.timings.items()},
         "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
         "plugins": plugins,
         "machine": {"system": platform.platform(), "device": device_name(run.model.device)}
         | {"threads": torch.get_num_threads()},
     }
+
+
+def files(config: Config) -> list[str]:
+    """Return what a video is made from, apart from the model: image, end image, earlier video, files of strategies."""
+    named = [config.image, config.end_image, config.continues]
+    named += [
+        str(value) for kind in STRATEGY_KINDS for _, value in getattr(config, kind) or () if isinstance(value, Path)
+    ]
+    return [path for path in named if path and Path(path).exists()]
+
+
+def digest(path: Path) -> str:
+    """Return the SHA-256 of a file, or of the files of a folder, one after another by their names."""
+    parts = sorted(path.iterdir()) if path.is_dir() else [path]
+    total = hashlib.sha256()
+    for part in parts:
+        if part.is_file():
+            total.update(part.read_bytes())
+    return total.hexdigest()
 
 
 def device_name(device: torch.device) -> str:

@@ -27,6 +27,7 @@ from .contracts import (
     Strategy,
     Windows,
 )
+from .denoiser import Part
 from .embedding import trained_frequencies
 from .manager import load_plugins
 
@@ -42,6 +43,28 @@ def spans(trained: int, *, stretched: bool) -> Iterator[Span]:
     for frames in lengths:
         for progress in (0.0, 0.37, 1.0):
             yield Span(frames=frames, trained=trained, progress=progress)
+
+
+class PerfectDenoiser:
+    """A denoiser that knows the answer, (B, F, C, Y, X), and counts how often it is asked.
+
+    Attributes:
+        answer_BFCYX: what it says of all latents; of a part, the frames of that.
+        calls: so far.
+
+    """
+
+    def __init__(self, answer_BFCYX: Tensor) -> None:
+        self.answer_BFCYX = answer_BFCYX
+        self.calls = 0
+
+    def __call__(
+        self, latents_BFCYX: Tensor, sigma: float, *, conditional: bool = True, part: Part | None = None
+    ) -> Tensor:
+        """Return the answer, in the frames that are asked about."""
+        self.calls += 1
+        frames_F = slice(None) if part is None else part.frames_F
+        return self.answer_BFCYX[:, frames_F].to(latents_BFCYX)
 
 
 def example_options(cls: type[Strategy]) -> dict[str, Any]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -22,8 +23,8 @@ def sidecar_path(output: Path) -> Path:
     return output.with_name(output.name + ".json")
 
 
-def check_output(output: Path, *, overwrite: bool) -> None:
-    """Find out before any computing whether an output can be written.
+def check_output(output: Path, *, overwrite: bool, sources: Iterable[str | None] = ()) -> None:
+    """Find out before any computing whether an output can be written, and takes the place of nothing it is made from.
 
     Raises:
         OutputError: unknown ending, no such folder, no right to write, or something is there and may not be replaced.
@@ -38,6 +39,9 @@ def check_output(output: Path, *, overwrite: bool) -> None:
         if output.parent.exists():
             raise OutputError(f"cannot write {output}: {output.parent} is a file, not a folder")
         raise OutputError(f"folder {output.parent} does not exist; make it first")
+    for source in sources:
+        if source is not None and os.path.realpath(source) == os.path.realpath(output):
+            raise OutputError(f"{output} is what the video is made from; give the output another name")
     for path in (output, sidecar_path(output)):
         if path.exists() and not overwrite:
             raise OutputError(f"{path} exists; say --overwrite (overwrite=True) to replace it")

@@ -12,6 +12,7 @@ from ..schedules import correlated, given, motion, noise, sigmas
 from ..schedules import guidance as guidance_schedules
 from . import finite, guidance, preview, reuse, timing
 from .attention import decay, freenoise, full, local_global, looped, spectral, strided
+from .authoring import commands as authoring
 from .bench import commands as bench
 from .context import looped as looped_context
 from .context import predict, static, uniform, whole
@@ -84,4 +85,5 @@ PLUGINS: dict[str, object] = {
     "extend": sampling,
     "proving": proving,
     "bench": bench,
+    "authoring": authoring,
 }

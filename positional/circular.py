@@ -41,3 +41,7 @@ class Circular(PositionalStrategy):
             return freqs_K
         slowest = 2 * math.pi / span.frames
         return (freqs_K / slowest).round() * slowest
+
+    def slows(self) -> bool:
+        """Return whether motion slows down by the stretch: no."""
+        return False

@@ -18,3 +18,7 @@ class Clamp(PositionalStrategy):
     def positions(self, frames_F: Tensor, span: Span) -> Tensor:
         """Return min(t, L - 1), (F,)."""
         return frames_F.clamp(max=max(span.trained, 1) - 1) if span.frames > span.trained else frames_F
+
+    def slows(self) -> bool:
+        """Return whether motion slows down by the stretch: no."""
+        return False

@@ -67,6 +67,10 @@ class Dynamic(PositionalStrategy):
         """Return the wrapped strategy's temperature at this factor."""
         return self.of.temperature(self._given(span)) if self.of.active(span.progress) else 1.0
 
+    def slows(self) -> bool:
+        """Return whether the wrapped strategy slows motion down."""
+        return self.of.slows()
+
     def _given(self, span: Span) -> Span:
         longest = self.alpha * span.stretch - (self.alpha - 1)
         return replace(span, factor=1 + (longest - 1) * self._share(span.progress))

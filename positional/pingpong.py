@@ -23,3 +23,7 @@ class PingPong(PositionalStrategy):
             return frames_F
         phase_F = frames_F % (2 * last)
         return phase_F.minimum(2 * last - phase_F)
+
+    def slows(self) -> bool:
+        """Return whether motion slows down by the stretch: no."""
+        return False

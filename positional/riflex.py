@@ -50,3 +50,7 @@ class Riflex(Stretched):
         ratio = self.share * intrinsic / (span.trained * stretch)
         band_K = ((periods_K - intrinsic) / intrinsic).abs() <= self.width
         return (freqs_K * ratio.clamp(max=1)).where(band_K, freqs_K)
+
+    def slows(self) -> bool:
+        """Return whether motion slows down by the stretch: no."""
+        return False

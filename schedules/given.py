@@ -13,7 +13,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from ..core.contracts import NoiseSchedule
+from ..core.contracts import NoiseSchedule, Span
 from ..core.errors import ConfigError
 
 ENDINGS = (".npy", ".pt", ".safetensors")
@@ -29,6 +29,19 @@ class File(NoiseSchedule):
     )
     first: int = Field(default=0, ge=0, description="Frame of the file that the video begins with.")
 
+    def sources(self, span: Span, generator: torch.Generator) -> Tensor:
+        """Return the frames' own numbers, (F,), once it is known that the file is there.
+
+        Raises:
+            ConfigError: it is not, or is none of these.
+
+        """
+        if self.path.suffix not in ENDINGS:
+            raise ConfigError(f"noise file {self.path} must end in one of {', '.join(ENDINGS)}")
+        if not self.path.is_file():
+            raise ConfigError(f"noise file {self.path} does not exist")
+        return super().sources(span, generator)
+
     def noise(self, shape_BFCYX: Sequence[int], sources_F: Tensor, generator: torch.Generator) -> Tensor:
         """Return the file's noise, (B, F, C, Y, X) in float32, the same for each video of a batch.
 
@@ -38,6 +51,8 @@ class File(NoiseSchedule):
         """
         held = _read(self.path)
         frames_FCYX = held[0] if held.ndim == 5 and len(held) == 1 else held
+        if held.is_complex():
+            raise ConfigError(f"noise file {self.path} must hold real numbers, got complex ones")
         batch, frames, *rest = shape_BFCYX
         if frames_FCYX.ndim != 4 or list(frames_FCYX.shape[1:]) != rest or len(frames_FCYX) < self.first + frames:
             raise ConfigError(
@@ -51,8 +66,6 @@ class File(NoiseSchedule):
 
 
 def _read(path: Path) -> Tensor:
-    if path.suffix not in ENDINGS:
-        raise ConfigError(f"noise file {path} must end in one of {', '.join(ENDINGS)}")
     try:
         if path.suffix == ".npy":
             return torch.from_numpy(np.load(path))
@@ -62,8 +75,6 @@ def _read(path: Path) -> Tensor:
             from safetensors.torch import load_file
 
             held = load_file(path)
-    except FileNotFoundError:
-        raise ConfigError(f"noise file {path} does not exist") from None
     except Exception as error:  # three libraries, each with errors of its own
         raise ConfigError(f"noise file {path} cannot be read: {str(error).splitlines()[0]}") from None
     tensors = list(held.values()) if isinstance(held, dict) else [held]

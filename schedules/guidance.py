@@ -88,4 +88,4 @@ class Keyframes(GuidanceSchedule):
 
     def scales(self, span: Span) -> Tensor:
         """Return the scale of each frame, (F,)."""
-        return interpolate(self.scale, span.frames, "guidance.scale")
+        return interpolate(self.scale, span, "guidance.scale")

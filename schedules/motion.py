@@ -32,11 +32,11 @@ class Linear(MotionSchedule):
     def buckets(self, motion_bucket: float, span: Span) -> Tensor:
         """Return the motion bucket of each frame, (F,)."""
         last = motion_bucket if self.last_bucket is None else self.last_bucket
-        return torch.linspace(motion_bucket, last, span.frames)
+        return _evenly(motion_bucket, last, span)
 
     def rates(self, fps: float, span: Span) -> Tensor:
         """Return the frame rate of each frame, (F,)."""
-        return torch.linspace(fps, fps if self.last_fps is None else self.last_fps, span.frames)
+        return _evenly(fps, fps if self.last_fps is None else self.last_fps, span)
 
 
 class Compensated(MotionSchedule):
@@ -87,8 +87,13 @@ class Keyframes(MotionSchedule):
         """Return the motion bucket of each frame, (F,)."""
         if self.bucket is None:
             return super().buckets(motion_bucket, span)
-        return interpolate(self.bucket, span.frames, "motion.bucket")
+        return interpolate(self.bucket, span, "motion.bucket")
 
     def rates(self, fps: float, span: Span) -> Tensor:
         """Return the frame rate of each frame, (F,)."""
-        return super().rates(fps, span) if self.fps is None else interpolate(self.fps, span.frames, "motion.fps")
+        return super().rates(fps, span) if self.fps is None else interpolate(self.fps, span, "motion.fps")
+
+
+def _evenly(first: float, last: float, span: Span) -> Tensor:
+    """Return what rises or falls evenly over the whole video, in the frames that are asked about, (F,)."""
+    return torch.linspace(first, last, span.frames_of_video)[span.numbers_F]

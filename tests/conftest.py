@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import site
 import subprocess
 import sys
+import sysconfig
+import venv
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 # The models of the tests are so small that a second thread only costs time, here and in subprocesses.
@@ -15,12 +18,12 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import settings
 from PIL import Image
 
 import longtake
 from longtake.core.manager import Plugins
+from longtake.core.tiny import svd_scheduler, tiny_pipeline
 from longtake.plugins.proving.cases import Case
 from longtake.plugins.proving.clips import KINDS
 from longtake.plugins.proving.measures import score
@@ -31,83 +34,6 @@ if TYPE_CHECKING:
 
 settings.register_profile("longtake", deadline=None, max_examples=60)
 settings.load_profile("longtake")
-
-
-def svd_scheduler(**changes: Any) -> EulerDiscreteScheduler:
-    """Return diffusers' scheduler with the settings of SVD."""
-    from diffusers import EulerDiscreteScheduler
-
-    settings = {
-        "beta_start": 0.00085,
-        "beta_end": 0.012,
-        "beta_schedule": "scaled_linear",
-        "prediction_type": "v_prediction",
-        "interpolation_type": "linear",
-        "use_karras_sigmas": True,
-        "timestep_spacing": "leading",
-        "timestep_type": "continuous",
-        "sigma_min": 0.002,
-        "sigma_max": 700.0,
-        "steps_offset": 1,
-    }
-    return EulerDiscreteScheduler(**settings | changes)
-
-
-def tiny_pipeline(seed: int = 0, *, trained: int = 4, cross: int = 16):
-    """Return an SVD pipeline of the stock classes with a few thousand random weights; latents are 1/4 of the pixels."""
-    from diffusers import (
-        AutoencoderKLTemporalDecoder,
-        StableVideoDiffusionPipeline,
-        UNetSpatioTemporalConditionModel,
-    )
-    from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModelWithProjection
-
-    torch.manual_seed(seed)
-    unet = UNetSpatioTemporalConditionModel(
-        sample_size=8,
-        in_channels=8,
-        out_channels=4,
-        block_out_channels=(32, 64),
-        down_block_types=("CrossAttnDownBlockSpatioTemporal", "DownBlockSpatioTemporal"),
-        up_block_types=("UpBlockSpatioTemporal", "CrossAttnUpBlockSpatioTemporal"),
-        layers_per_block=1,
-        num_attention_heads=(2, 4),
-        cross_attention_dim=cross,
-        addition_time_embed_dim=16,
-        projection_class_embeddings_input_dim=48,
-        num_frames=trained,
-    )
-    vae = AutoencoderKLTemporalDecoder(
-        block_out_channels=(32, 32, 32),
-        down_block_types=("DownEncoderBlock2D",) * 3,
-        latent_channels=4,
-        layers_per_block=1,
-        sample_size=32,
-        scaling_factor=0.18215,
-        force_upcast=True,
-    )
-    encoder = CLIPVisionModelWithProjection(
-        CLIPVisionConfig(
-            hidden_size=16,
-            intermediate_size=32,
-            projection_dim=cross,
-            num_hidden_layers=1,
-            num_attention_heads=2,
-            image_size=224,
-            patch_size=112,
-        )
-    )
-    # The mixing weights start at a half; differing ones make sure that nothing is mixed up.
-    for name, parameter in unet.named_parameters():
-        if name.endswith("mix_factor"):
-            parameter.data.normal_()
-    return StableVideoDiffusionPipeline(
-        vae=vae.eval(),
-        image_encoder=encoder.eval(),
-        unet=unet.eval(),
-        scheduler=svd_scheduler(),
-        feature_extractor=CLIPImageProcessor(),
-    )
 
 
 @pytest.fixture(scope="session")
@@ -211,3 +137,26 @@ def cli(folder: Path, tiny_folder: Path) -> Callable[..., Answer]:
         return done
 
     return run
+
+
+@pytest.fixture(scope="session")
+def make_environment(tmp_path_factory: pytest.TempPathFactory) -> Callable[[list[Path]], Path]:
+    """The function that installs packages into an environment that holds what the running one holds: its python."""
+
+    def make(packages: list[Path]) -> Path:
+        base = str(tmp_path_factory.mktemp("env"))
+        venv.create(base, with_pip=False, symlinks=os.name != "nt")
+        home, there = (Path(sysconfig.get_path(name, "venv", {"base": base})) for name in ("scripts", "purelib"))
+        # Through site, since an editable installation works by a .pth file of its own.
+        lines = [f"import site; site.addsitedir({path!r})\n" for path in site.getsitepackages()]
+        (there / "running.pth").write_text("".join(lines), encoding="utf-8")
+        python = home / Path(sys.executable).name
+        pip = [sys.executable, "-m", "pip", "--python", str(python), "--disable-pip-version-check"]
+        offline = ["--no-index", "--no-deps", "--no-build-isolation", "--quiet"]
+        done = subprocess.run(
+            [*pip, "install", *offline, *map(str, packages)], capture_output=True, text=True, check=False, timeout=300
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return python
+
+    return make

@@ -42,8 +42,7 @@ def test_every_frame_comes_once_and_in_order(tiny_model, frames, chunk, overlap)
     if chunk + overlap >= frames:
         assert not difference.any()
     elif overlap >= 4:
-        # Of 255. In the first pass each chunk is normed by itself, which says less the fewer frames it has.
-        assert np.abs(difference).mean() < (1 if chunk >= 4 else 5)
+        assert np.abs(difference).mean() < 1  # of 255
 
 
 def test_more_overlap_comes_nearer_to_the_whole(tiny_model):

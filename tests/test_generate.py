@@ -187,7 +187,7 @@ def test_guidance_can_be_limited_to_an_interval_of_the_steps(run, builtins):
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"frames": 1}, ConfigError, "frames should be greater than or equal to 2, got 1"),
+        ({"frames": 0}, ConfigError, "frames should be greater than or equal to 1, got 0"),
         ({"frames": 9, "positional": "liner"}, ConfigError, "unknown positional strategy 'liner'.*did you mean"),
         ({"frames": 9, "width": 4, "height": 4}, ConfigError, "size 4x4 is too small .* needs at least 8x8"),
         ({"framez": 9}, ConfigError, "unknown config key 'framez'.*did you mean 'frames'"),

@@ -93,6 +93,18 @@ def files(tmp_path):
     return tmp_path, held
 
 
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("nope.npy", "noise file nope.npy does not exist"),
+        ("noise.txt", "noise file noise.txt must end in one of .npy, .pt, .safetensors"),
+    ],
+)
+def test_a_file_that_is_not_there_is_refused_while_it_is_planned(path, message):
+    with pytest.raises(ConfigError, match=message):
+        File(path=path).sources(Span(frames=7, trained=14), torch.Generator())
+
+
 @pytest.mark.parametrize("name", ["noise.npy", "noise.pt", "noise.safetensors"])
 def test_noise_of_a_file_is_as_it_lies_there(files, name):
     folder, held = files
@@ -107,8 +119,7 @@ def test_noise_of_a_file_is_as_it_lies_there(files, name):
     [
         ({"path": "noise.npy"}, r"must hold 7 frames of \(4, 3, 5\) or more, got \(6, 4, 3, 5\)"),
         ({"path": "noise.npy", "first": 3}, r"must hold 10 frames"),
-        ({"path": "nope.npy"}, "noise file nope.npy does not exist"),
-        ({"path": "noise.txt"}, "noise file noise.txt must end in one of .npy, .pt, .safetensors"),
+        ({"path": "complex.npy"}, "noise file complex.npy must hold real numbers, got complex ones"),
         ({"path": "broken.npy"}, "noise file broken.npy cannot be read"),
         ({"path": "two.safetensors"}, "must hold one tensor, got 2 things"),
         ({"path": "nan.npy"}, "holds numbers that are not finite"),
@@ -119,6 +130,7 @@ def test_a_file_that_does_not_do_is_refused(files, monkeypatch, options, message
     monkeypatch.chdir(folder)
     (folder / "broken.npy").write_text("no array")
     save_file({"one": held, "two": held.clone()}, folder / "two.safetensors")
+    np.save(folder / "complex.npy", np.zeros((7, 4, 3, 5), dtype=np.complex64))
     np.save(folder / "nan.npy", np.full((7, 4, 3, 5), np.nan, dtype=np.float32))
     with pytest.raises(ConfigError, match=message):
         noise(File(**options), (1, 7, 4, 3, 5))
@@ -164,19 +176,19 @@ def test_sides_that_do_not_fit_are_refused_with_both_numbers():
 @given(frames=st.integers(1, 100), data=st.data())
 def test_keyframes_are_met_and_nothing_lies_beyond_them(frames, data):
     keys = data.draw(st.dictionaries(st.integers(0, frames - 1), st.floats(-9, 9), min_size=1))
-    values = interpolate(keys, frames, "x")
+    values = interpolate(keys, Span(frames=frames, trained=14), "x")
     assert values.shape == (frames,)
     for frame, value in keys.items():
         assert values[frame].item() == pytest.approx(value, abs=1e-5)
     assert values.min() >= min(keys.values()) - 1e-5
     assert values.max() <= max(keys.values()) + 1e-5
-    again = interpolate({frame - frames: value for frame, value in keys.items()}, frames, "x")
+    again = interpolate({frame - frames: value for frame, value in keys.items()}, Span(frames=frames, trained=14), "x")
     assert torch.equal(values, again)
 
 
 def test_keyframes_worked_out_by_hand():
     # Held at 1 until frame 2, then up by a half a frame until frame 4, held at 2.
-    assert interpolate({2: 1.0, 4: 2.0}, 6, "x").tolist() == [1, 1, 1, 1.5, 2, 2]
+    assert interpolate({2: 1.0, 4: 2.0}, Span(frames=6, trained=14), "x").tolist() == [1, 1, 1, 1.5, 2, 2]
     span = Span(frames=5, trained=14)
     assert Keyframes(scale={"0": 1, "-1": 3}).scales(span).tolist() == [1, 1.5, 2, 2.5, 3]
     motion = MotionKeyframes(bucket={0: 10, -1: 50})
@@ -194,7 +206,7 @@ def test_keyframes_worked_out_by_hand():
 )
 def test_keyframes_that_are_not_in_the_video_are_refused(keys, message):
     with pytest.raises(ConfigError, match=message):
-        interpolate(keys, 5, "x")
+        interpolate(keys, Span(frames=5, trained=14), "x")
 
 
 @pytest.mark.parametrize("guidance", [Linear(min=3, max=-1), Keyframes(scale={0: -2, -1: 0}), Linear(min=2, max=0.5)])

@@ -21,10 +21,11 @@ from longtake.core.errors import LongtakeError
 from longtake.plugins.proving import commands, table
 from longtake.plugins.proving.cases import Case, buckets, make
 from longtake.plugins.proving.clips import BUCKETS, KINDS
+from longtake.plugins.proving.machine import commit
 from longtake.plugins.proving.measures import score
 from longtake.plugins.proving.methods import FAST, METHODS, PLAIN, SPEEDS
 from longtake.plugins.proving.results import COLUMNS, read_results, read_row, write_results
-from longtake.plugins.proving.stages import LENGTHS, QUESTIONS, STAGES, choose
+from longtake.plugins.proving.stages import LENGTHS, QUESTIONS, STAGES, asked, choose
 from longtake.plugins.proving.table import Cell, run_cells, work_out
 from longtake.plugins.proving.techniques import FAST_CHAINS, TECHNIQUES
 
@@ -186,7 +187,7 @@ def test_the_command_writes_a_page_and_results_and_names_what_it_does_not_know(t
     assert about["model"] == "embedded"
     assert len(about["weights"]) == 16
     assert len(about["made"]) == 1
-    with pytest.raises(LongtakeError, match="unknown method 'lineer'; known: .*\ndid you mean 'linear'"):
+    with pytest.raises(LongtakeError, match="unknown method 'lineer'\ndid you mean 'linear'"):
         raise CliRunner().invoke(commands.prove, [*asked, "--method", "lineer"]).exception
 
 
@@ -212,6 +213,38 @@ def test_a_table_is_made_in_parts_and_goes_on_from_its_results_alone(tmp_path):
     write_results(rows, {"weights": "another"}, tmp_path / "results.json")
     with pytest.raises(LongtakeError, match="holds results of other weights than this model's; choose another folder"):
         raise CliRunner().invoke(commands.prove, [*asked, "--frames", "5"]).exception
+
+
+def test_videos_that_cannot_be_read_are_made_anew(tmp_path):
+    cell = Cell(METHODS[1], 5, 1, 1)
+    made = work_out(cell, tmp_path)
+    kept = tmp_path / f"{cell.name}.npz"
+    for broken in (b"", kept.read_bytes()[:-100], b"no archive"):
+        kept.write_bytes(broken)
+        assert work_out(cell, tmp_path) == made
+        assert np.load(kept)["videos"].shape[:2] == (len(KINDS), 5)
+
+
+def test_a_row_says_which_code_made_it(tmp_path):
+    assert work_out(Cell(METHODS[1], 5, 1, 1)).commit == commit()
+
+
+def test_a_method_takes_the_stage_with_the_most_clips_and_no_stage_that_has_it_not():
+    chosen = {(method.name, frames): seeds for method, frames, seeds in asked("all", ["linear"], [])}
+    assert chosen == {("plain", frames): 13 for frames in LENGTHS} | {("linear", frames): 13 for frames in LENGTHS}
+    assert asked("screen", ["linear"], [28])[1][1:] == (28, 2)
+    with pytest.raises(LongtakeError, match="stage 'final' has no method 'ntk'; it is in: screen"):
+        asked("final", ["ntk"], [])
+    everything = asked("all", [], [])
+    assert len({(method.name, frames, seeds) for method, frames, seeds in everything}) == len(everything)
+
+
+def test_an_unknown_method_is_named_with_what_it_may_mean_first():
+    with pytest.raises(LongtakeError) as refused:
+        choose(["lineer"])
+    lines = str(refused.value).splitlines()
+    assert lines[:3] == ["unknown method 'lineer'", "did you mean 'linear'?", "known methods:"]
+    assert "  linear + motion" in lines
 
 
 def test_ctrl_c_keeps_the_finished_cells_and_begins_no_other(tmp_path):

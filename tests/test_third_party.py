@@ -6,11 +6,7 @@ import json
 import os
 import shlex
 import shutil
-import site
 import subprocess
-import sys
-import sysconfig
-import venv
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -36,28 +32,11 @@ Longtake = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(scope="session")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def environment(tmp_path_factory: pytest.TempPathFactory, make_environment: Callable[..., Path]) -> Path:
     """The python of an environment that holds what the running one holds, and the packages."""
     folder = tmp_path_factory.mktemp("third_party")
     sources = shutil.copytree(PACKAGES, folder / "packages", ignore=shutil.ignore_patterns("__pycache__"))
-    base = str(folder / "env")
-    venv.create(base, with_pip=False, symlinks=os.name != "nt")
-    home, packages = (Path(sysconfig.get_path(name, "venv", {"base": base})) for name in ("scripts", "purelib"))
-    # Through site, since an editable installation works by a .pth file of its own.
-    lines = [f"import site; site.addsitedir({path!r})\n" for path in site.getsitepackages()]
-    (packages / "running.pth").write_text("".join(lines), encoding="utf-8")
-    python = home / Path(sys.executable).name
-    pip = [sys.executable, "-m", "pip", "--python", str(python), "--disable-pip-version-check"]
-    offline = ["--no-index", "--no-deps", "--no-build-isolation", "--quiet"]
-    done = subprocess.run(
-        [*pip, "install", *offline, *sorted(map(str, sources.iterdir()))],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return python
+    return make_environment(sorted(sources.iterdir()))
 
 
 @pytest.fixture

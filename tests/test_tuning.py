@@ -86,9 +86,9 @@ class TestSpace:
         assert said in str(caught.value)
 
     def test_by_default_the_bounded_options_of_what_is_named_are_searched(self):
-        dynamic = usual_space(whole(positional="dynamic"), ["positional"])
+        dynamic = usual_space(whole(positional="dynamic"), ["positional"], 255)
         assert [dimension.key for dimension in dynamic] == ["positional.first", "positional.last", "motion_bucket"]
-        usual = usual_space(whole(), [])
+        usual = usual_space(whole(), [], 40)
         assert [dimension.key for dimension in usual] == [
             "positional.align",
             "motion.strength",

@@ -169,6 +169,7 @@ def test_a_models_image_encoder_says_how_like_the_frames_are(measure, tiny_folde
         (["nope.mp4"], "video nope.mp4 does not exist"),
         (["empty"], "folder empty holds no PNGs"),
         (["text.mp4"], "video text.mp4 cannot be read"),
+        (["notes.txt"], "video notes.txt cannot be read: it holds text"),
         (["grey.npy"], r"must hold \(F, H, W, 3\) in uint8, got \(4, 5\) in float64"),
         (["pan", "-o", "plot.what"], "picture plot.what must end in one of"),
     ],
@@ -176,6 +177,7 @@ def test_a_models_image_encoder_says_how_like_the_frames_are(measure, tiny_folde
 def test_what_cannot_be_measured_is_said_so(measure, tmp_path, arguments, message):
     (tmp_path / "empty").mkdir()
     (tmp_path / "text.mp4").write_text("no video")
+    (tmp_path / "notes.txt").write_text("no video\n" * 50)
     np.save(tmp_path / "grey.npy", np.zeros((4, 5)))
     with pytest.raises(LongtakeError, match=message):
         raise measure(*arguments).exception

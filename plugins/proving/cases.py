@@ -99,7 +99,7 @@ def make(method: Method, case: Case, steps: int, model: Model, plugins: Plugins)
         return _chained(first_HW3, frames, model.facts.trained, case.number, generate)
     if method.special in ("held", "faded"):
         trained = min(model.facts.trained, frames)
-        times = (frames - 1) / (trained - 1)
+        times = (frames - 1) / (trained - 1)  # as many steps as there are between the frames of the whole video
         few = generate(first_HW3, frames=trained, motion_bucket=clip.motion_bucket * times)
         return Made(_spread(few.video_FHW3, frames, fade=method.special == "faded"))
     if method.special == "end":
@@ -144,9 +144,9 @@ def _borders(config: Config, trained: int) -> tuple[int, ...]:
     """Return the frames with which windows, or the new frames of chunks, begin: where a seam would be."""
     assert config.frames and config.attention and config.context and config.sampling
     span = Span(frames=config.frames, trained=trained)
-    seen, chunks = config.sampling.seen(span), getattr(config.sampling, "starts", None)
-    if seen < config.frames and chunks is not None:
-        return tuple(start + seen for start in chunks(span)[:-1])
+    seen, chunks = config.sampling.seen(span), config.sampling.starts(span)
+    if seen < config.frames:
+        return tuple(start + seen for start in chunks[:-1])
     windows = config.context.windows(span) or config.attention.windows(span)
     return tuple(windows.starts[1:]) if windows else ()
 

@@ -89,7 +89,7 @@ def measure_card(folder: Path, cases: int) -> None:
     "--frames",
     type=click.IntRange(min=5),
     multiple=True,
-    help="Lengths; may be given several times.  [default: 14 28 56 112]",
+    help="Lengths; may be given several times.  [default: those of the stage, of 14 28 56 112]",
 )
 @click.option("--method", "names", multiple=True, help="Only these methods, by name.  [default: those of the stage]")
 @click.option("--seeds", type=click.IntRange(min=1), help="Clips of each world in a cell.  [default: 2, 13, 13, 6, 13]")

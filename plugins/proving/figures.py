@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 CURVES = ("plain", "linear", "linear + motion", "windows, local, stride 4", "chained by the last frame")
 SHOWN_FRAMES = 10  # of each video in a sheet
+GAP = 2  # pixels between them
 
 
 def draw_curves(rows: Sequence[Row], path: Path, methods: Sequence[str] = CURVES) -> None:
@@ -52,18 +53,22 @@ def draw_curves(rows: Sequence[Row], path: Path, methods: Sequence[str] = CURVES
     save_figure(figure, path)
 
 
-def draw_shares(rows: Sequence[Row], path: Path) -> None:
-    """Draw the share of valid videos of every method with its interval, a panel for each length.
+def draw_shares(rows: Sequence[Row], path: Path, families: Mapping[str, Sequence[Method]]) -> None:
+    """Draw the share of valid videos of methods with its interval, a panel for each length, a line between families.
 
     Args:
         rows: of the table.
         path: of the picture.
+        families: methods by what they have in common; those that the rows do not have are left out.
 
     """
     from matplotlib.figure import Figure
 
+    had = {row.method for row in rows}
+    kept = {title: [each.name for each in methods if each.name in had] for title, methods in families.items()}
+    names = [name for family in kept.values() for name in family]
+    rows = [row for row in rows if row.method in names]
     lengths = sorted({row.frames for row in rows})
-    names = list(dict.fromkeys(row.method for row in rows))
     figure = Figure(figsize=(3 + 3.2 * len(lengths), 1 + 0.22 * len(names)), layout="constrained")
     panels = figure.subplots(1, len(lengths), sharey=True, squeeze=False).flat
     for panel, frames in zip(panels, lengths, strict=True):
@@ -75,6 +80,12 @@ def draw_shares(rows: Sequence[Row], path: Path) -> None:
                 panel.plot(share.mean, place, "o", color="C0", markersize=4)
         panel.set(title=f"{frames} frames", xlabel="share of valid videos", xlim=(-0.03, 1.03))
         panel.grid(axis="y", color="0.92")
+        first = 0
+        for title, family in kept.items():
+            if family:
+                panel.axhline(first - 0.5, color="0.5", linewidth=0.8)
+                panel.text(1.02, first - 0.35, title, size="small", color="0.4", va="top", ha="right")
+            first += len(family)
     figure.axes[0].set_yticks(range(len(names)), names, fontsize="small")
     figure.axes[0].set_ylim(len(names) - 0.4, -0.6)
     save_figure(figure, path)
@@ -104,15 +115,18 @@ def _sheet(blocks: Mapping[str, Mapping[str, Array]], path: Path) -> None:
     from matplotlib.figure import Figure
 
     strips = [(name, video_FHW3) for block in blocks.values() for name, video_FHW3 in block.items()]
-    labels = 0.5 + 0.08 * max(len(name) for name, _ in strips)  # inches beside the strips
+    labels = 0.2 + 0.075 * max(len(name) for name, _ in strips)  # inches beside the strips
     figure = Figure(figsize=(labels + 0.8 * SHOWN_FRAMES, 0.8 * len(strips) + 0.3), layout="constrained")
     for place, (panel, (name, video_FHW3)) in enumerate(
         zip(figure.subplots(len(strips), 1, squeeze=False).flat, strips, strict=True)
     ):
         shown_F = np.linspace(0, len(video_FHW3) - 1, SHOWN_FRAMES).round().astype(int)
-        panel.imshow(np.concatenate(list(video_FHW3[shown_F].clip(0, 1)), axis=1), interpolation="nearest")
+        frames = [
+            np.pad(frame, ((0, 0), (0, GAP), (0, 0)), constant_values=1) for frame in video_FHW3[shown_F].clip(0, 1)
+        ]
+        panel.imshow(np.concatenate(frames, axis=1), interpolation="nearest")
         size = video_FHW3.shape[2]
-        panel.set_xticks((np.arange(SHOWN_FRAMES) + 0.5) * size - 0.5, shown_F if place == 0 else [])
+        panel.set_xticks(np.arange(SHOWN_FRAMES) * (size + GAP) + size / 2 - 0.5, shown_F if place == 0 else [])
         panel.xaxis.tick_top()
         panel.tick_params(length=0)
         panel.set_yticks([])

@@ -28,7 +28,11 @@ if TYPE_CHECKING:
     from ...core.model import Model
 
 
-RING = {"positional": "circular", "attention": {"name": "looped", "positions": "global"}}
+RING: dict[str, Any] = {
+    "loop": True,
+    "positional": "circular",
+    "attention": {"name": "looped", "positions": "global"},
+}
 LOOPS = (
     stock_with("linear + motion", positional="linear", motion="compensated"),
     stock_with("loop", **RING),

@@ -35,8 +35,9 @@ POSITIONS = (
     stock_with("linear, from all to none", positional={"name": "dynamic", "last": 0}),
     stock_with("linear, first half of the steps", positional={"name": "linear", "stop": 0.5}),
 )
+LINEAR_MOTION = stock_with("linear + motion", positional="linear", motion="compensated")
 MOTIONS = (
-    stock_with("linear + motion", positional="linear", motion="compensated"),
+    LINEAR_MOTION,
     stock_with("linear + motion^0.5", positional="linear", motion={"name": "compensated", "strength": 0.5}),
     stock_with("linear + motion^1.2", positional="linear", motion={"name": "compensated", "strength": 1.2}),
     stock_with("linear + motion^1.5", positional="linear", motion={"name": "compensated", "strength": 1.5}),
@@ -102,6 +103,14 @@ SENSITIVITIES = (
     stock_with("plain, guidance to 3", guidance="linear"),
     stock_with("linear + motion, 25 steps", positional="linear", motion="compensated", steps=25),
 )
+FAMILIES = {
+    "references": REFERENCES,
+    "positions": POSITIONS,
+    "motion": MOTIONS,
+    "windows": WINDOWS,
+    "noise": NOISES,
+    "how sensitive": SENSITIVITIES,
+}
 METHODS = (*REFERENCES, *POSITIONS, *MOTIONS, *WINDOWS, *NOISES, *SENSITIVITIES)
 
 # What is too fast to be made up for: raised with the stretch, the motion bucket would leave the trained range.

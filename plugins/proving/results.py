@@ -122,6 +122,7 @@ class Row:
         columns: by title of a column, its number for each clip.
         curves: for each world how far it has moved in each frame over the speed asked for, the mean over the clips;
             in the truth this is the number of the frame.
+        commit: of the code that made it; empty in rows from before this was kept.
 
     """
 
@@ -133,9 +134,12 @@ class Row:
     seeds: list[int]
     columns: dict[str, list[float | None]]
     curves: dict[str, list[float]]
+    commit: str = ""
 
 
-def make_row(cell: str, method: str, frames: int, steps: int, cases: Sequence[tuple[str, int, Clip, Score]]) -> Row:
+def make_row(
+    cell: str, method: str, frames: int, steps: int, cases: Sequence[tuple[str, int, Clip, Score]], commit: str = ""
+) -> Row:
     """Return the row of these cases: world, seed, clip and score."""
     curves = {
         kind: np.mean([np.array(score.path) / clip.speed for of, _, clip, score in cases if of == kind], axis=0)
@@ -150,6 +154,7 @@ def make_row(cell: str, method: str, frames: int, steps: int, cases: Sequence[tu
         seeds=[case[1] for case in cases],
         columns={title: [_short(column.take(case[3])) for case in cases] for title, column in COLUMNS.items()},
         curves={kind: [round(float(value), 2) for value in curve_F] for kind, curve_F in curves.items()},
+        commit=commit,
     )
 
 

@@ -11,10 +11,12 @@ from ...core.model import load_model
 from ...core.whole import make_folder
 from .figures import draw_curves, draw_shares
 from .machine import commit, libraries, machine
+from .methods import FAMILIES, FAST, LINEAR_MOTION, PLAIN, SPEEDS
 from .report import markdown, pick
 from .results import Row, read_results, read_row, write_results, write_row
-from .stages import STAGES, choose
+from .stages import asked
 from .table import Cell, measures_version, run_cells
+from .techniques import TECHNIQUE_FAMILIES, TECHNIQUES
 
 SHOWN = ("valid", "error", "speed", "valid, own speed", "unevenness", "motion 4", "retreat", "identity")
 
@@ -50,20 +52,15 @@ def run_table(
         The page with the tables.
 
     Raises:
-        LongtakeError: there is no method of such a name, or the folder holds another model's results.
+        LongtakeError: there is no method of such a name, or not in this stage, or the folder holds another
+            model's results.
 
     """
     weights = fingerprint(model)
-    stages = [each for name, each in STAGES.items() if stage in (name, "all")]
-    if names:  # each on as many clips as any stage has, once
-        stages = [max(stages, key=lambda each: each.seeds)]
-    asked = [
-        Cell(method, length, seeds or each.seeds, steps, model, weights)
-        for each in stages
-        for length in frames or each.lengths
-        for method in (choose(names) if names else each.methods)
+    cells = [
+        Cell(method, length, seeds or clips, steps, model, weights)
+        for method, length, clips in asked(stage, names, frames)
     ]
-    cells = list({cell.file: cell for cell in asked}.values())
     done: list[Cell] = []
 
     def tell(cell: Cell) -> None:
@@ -74,7 +71,8 @@ def run_table(
     here = f"commit {commit()}, {machine()}, {libraries()}"  # now, not when the work is done
     run_cells(cells, out / "cells", workers, tell)
     rows = before | {cell.file: read_row(out / "cells" / cell.file) for cell in cells}
-    about = {"model": model, "weights": weights, "made": list(dict.fromkeys([*made, here]))}
+    new = [here] if len(rows) > len(before) else []
+    about = {"model": model, "weights": weights, "made": list(dict.fromkeys([*made, *new]))}
     write_results(list(rows.values()), about, out / "results.json")
     return _show(list(rows.values()), out)
 
@@ -106,7 +104,10 @@ def _results_so_far(out: Path, weights: str) -> tuple[dict[str, Row], list[str]]
 def _show(rows: Sequence[Row], out: Path) -> Path:
     """Draw and tabulate the rows; return the page."""
     draw_curves(rows, out / "curves.png")
-    draw_shares(rows, out / "shares.png")
+    draw_shares(rows, out / "shares.png", FAMILIES | {"fast clips": FAST, "faster": SPEEDS})
+    if any(row.method == each.name for row in rows for each in TECHNIQUES):
+        families = {"for comparison": (PLAIN, LINEAR_MOTION), **TECHNIQUE_FAMILIES}
+        draw_shares(rows, out / "techniques.png", families)
     parts = []
     for length in sorted({row.frames for row in rows}):
         shown = list(pick(rows, length).values())

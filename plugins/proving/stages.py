@@ -69,7 +69,8 @@ def choose(names: Sequence[str]) -> list[Method]:
     known = {method.name: method for method in (*METHODS, *TECHNIQUES, *FAST, *FAST_CHAINS, *SPEEDS)}
     for name in names:
         if name not in known:
-            raise LongtakeError(f"unknown method {name!r}; known: {', '.join(known)}{did_you_mean(name, known)}")
+            listed = "".join(f"\n  {each}" for each in known)
+            raise LongtakeError(f"unknown method {name!r}{did_you_mean(name, known)}\nknown methods:{listed}")
     return [method for method in known.values() if method.name in names or method is PLAIN]
 
 
@@ -80,3 +81,35 @@ STAGES = {
     "speed": Stage(SPEEDS, (28, 56), seeds=6),
     "techniques": Stage((*TECHNIQUES, *FAST_CHAINS), (28, 56), seeds=13),
 }
+
+
+def asked(stage: str, names: Sequence[str], frames: Sequence[int]) -> list[tuple[Method, int, int]]:
+    """Return each method asked for, with a length and the clips of each world; none twice.
+
+    Args:
+        stage: one of :data:`STAGES`, or "all".
+        names: of methods; none: those of the stage. Of all stages a method takes the one with the most clips.
+        frames: lengths; none: those of the stage.
+
+    Raises:
+        LongtakeError: there is no method of such a name, or not in this stage.
+
+    """
+    chosen = [each for name, each in STAGES.items() if stage in (name, "all")]
+    if not names:
+        every = [
+            (method, length, each.seeds)
+            for each in chosen
+            for length in frames or each.lengths
+            for method in each.methods
+        ]
+        return list({(method.name, length, seeds): (method, length, seeds) for method, length, seeds in every}.values())
+    found = []
+    for method in choose(names):
+        having = [each for each in chosen if method in each.methods or method is PLAIN]
+        if not having:
+            others = [name for name, each in STAGES.items() if method in each.methods]
+            raise LongtakeError(f"stage {stage!r} has no method {method.name!r}; it is in: {', '.join(others)}")
+        most = max(having, key=lambda each: each.seeds)
+        found += [(method, length, most.seeds) for length in frames or most.lengths]
+    return found

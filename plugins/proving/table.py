@@ -10,14 +10,16 @@ import json
 import logging
 import os
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cache
 from multiprocessing import get_context, parent_process
 from pathlib import Path
-from threading import Thread
+from threading import Thread, current_thread, main_thread
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -25,6 +27,7 @@ from ...core.errors import LongtakeError
 from ...core.whole import make_folder, whole_file
 from .cases import Case, Made, make
 from .clips import KINDS
+from .machine import commit
 from .measures import score
 from .method import Method
 from .results import Row, make_row, write_row
@@ -101,7 +104,8 @@ def run_cells(cells: Iterable[Cell], folder: Path, workers: int, finished: Calla
     missing.sort(key=lambda cell: -cell.frames * cell.seeds)
     # Processes that start from nothing: a fork of one whose threads have already worked may wait for them for ever.
     with ProcessPoolExecutor(workers, get_context("spawn"), _begin_worker) as pool:
-        running = {pool.submit(_write_cell, cell, folder): cell for cell in missing}
+        with _deaf():
+            running = {pool.submit(_write_cell, cell, folder): cell for cell in missing}
         try:
             for done in as_completed(running):
                 done.result()
@@ -113,6 +117,19 @@ def run_cells(cells: Iterable[Cell], folder: Path, workers: int, finished: Calla
             ) from None
         finally:  # at Ctrl-C, say, what has not begun must not begin
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """Let processes that are started here not hear Ctrl-C: until they are set up they could only answer at length."""
+    if current_thread() is not main_thread():  # which alone may say what signals do
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _begin_worker() -> None:
@@ -142,9 +159,9 @@ def _write_cell(cell: Cell, folder: Path) -> None:
 def work_out(cell: Cell, folder: Path | None = None) -> Row:
     """Return the row of a cell; its videos are taken from the folder, or made and kept there."""
     path = folder / f"{cell.name}.npz" if folder else None
-    if path and path.exists():
-        with np.load(path) as kept:
-            videos_NFHW3, borders = kept["videos"], tuple(kept["borders"].tolist())
+    kept = _kept(path) if path else None
+    if kept:
+        videos_NFHW3, borders = kept
     else:
         made = _make_videos(cell)
         borders = made[0].borders
@@ -157,7 +174,16 @@ def work_out(cell: Cell, folder: Path | None = None) -> Row:
         for case, video_FHW3 in zip(cell.cases(), videos_NFHW3, strict=True)
     ]
     steps = cell.method.options.get("steps", cell.steps)
-    return make_row(cell.file, cell.method.name, cell.frames, steps, scored)
+    return make_row(cell.file, cell.method.name, cell.frames, steps, scored, commit())
+
+
+def _kept(path: Path) -> tuple[np.ndarray, tuple[int, ...]] | None:
+    """Return the videos of a cell and their borders, if they are there and can be read."""
+    try:
+        with path.open("rb") as file, np.load(file) as kept:
+            return kept["videos"], tuple(kept["borders"].tolist())
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
+        return None
 
 
 def _make_videos(cell: Cell) -> list[Made]:

@@ -96,6 +96,16 @@ GOING = tuple(
         ("linear + motion", {"positional": "linear", "motion": "compensated"}),
     )
 )
+TECHNIQUE_FAMILIES = {
+    "positions": POSITIONS,
+    "attention": ATTENTIONS,
+    "noise": NOISES,
+    "guidance, motion": GUIDANCES,
+    "windows of context": CONTEXTS,
+    "chains": CHAINS,
+    "denoised again": RESTARTS,
+    "an end image": GOING,
+}
 TECHNIQUES = (
     *POSITIONS,
     *ATTENTIONS,

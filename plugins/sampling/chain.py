@@ -31,8 +31,10 @@ if TYPE_CHECKING:
 class Chain(SamplingStrategy):
     """Grow the video chunk by chunk: each begins with the last frames of the one before, and sees the first of them.
 
-    A chunk is a video of its own: every other strategy is asked about it alone. Its image is the first frame that it
-    shares with the chunk before, in latents; the token of the image encoder stays that of the start image.
+    A chunk is a video of its own: every other strategy is asked about it alone, also how guidance rises with the
+    distance from the image. Only what names frames (keyframes, factors over the frames) or the last one (motion) means
+    those of the whole video. A chunk's image is the first frame that it shares with the one before, in latents; the
+    token of the image encoder stays that of the start image.
     """
 
     name = "chain"
@@ -82,7 +84,7 @@ class Chain(SamplingStrategy):
     def sample(self, sampler: Sampler, noise_BFCYX: Tensor) -> Tensor:
         """Return the latents of all chunks, one after another."""
         run, span = sampler.run, sampler.run.plan.span
-        made_BFCYX, size, plan = noise_BFCYX.clone(), self.seen(span), sampler.plan_for(self.seen(span))
+        made_BFCYX, size = noise_BFCYX.clone(), self.seen(span)
         before_BFCYX = run.before_BFCYX
         done = 0 if before_BFCYX is None else before_BFCYX.shape[1]
         if before_BFCYX is not None:
@@ -91,7 +93,7 @@ class Chain(SamplingStrategy):
             inside, known = slice(start, start + size), done - start
             chunk_BFCYX = sampler(
                 noise_BFCYX[:, inside],
-                plan=plan,
+                plan=sampler.plan_for(range(start, start + size)),
                 conditioning=self._told(run.conditioning, made_BFCYX[:, inside], inside, run.vae_scaling),
                 wrap=self._holding(sampler, made_BFCYX[:, start:done], noise_BFCYX[:, start:done]),
             )

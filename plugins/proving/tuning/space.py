@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import optuna
 
 USUAL_KINDS = ("positional", "attention", "motion")  # searched where a user has named no strategy
-USUAL_BUCKETS = (10.0, 255.0)
+USUAL_BUCKETS = (10.0, 255.0)  # of what models know
 Value = bool | int | float | str
 
 
@@ -100,12 +100,13 @@ def _whole(key: str, config: Config) -> bool:
     return field is not None and int in (field.annotation, *get_args(field.annotation))
 
 
-def usual_space(config: Config, named: list[str]) -> list[Dimension]:
+def usual_space(config: Config, named: list[str], top_bucket: float) -> list[Dimension]:
     """Return every bounded option of the strategies that a user has named, or of those that matter most.
 
     Args:
         config: with nothing left to choose.
         named: kinds of strategies that the user has chosen.
+        top_bucket: the highest motion bucket that the model knows.
 
     """
     space = [
@@ -116,7 +117,8 @@ def usual_space(config: Config, named: list[str]) -> list[Dimension]:
         for dimension in [_bounded(kind, option, getattr(config, kind))]
         if dimension
     ]
-    return [*space, Dimension("motion_bucket", low=USUAL_BUCKETS[0], high=USUAL_BUCKETS[1])]
+    least, most = USUAL_BUCKETS
+    return [*space, Dimension("motion_bucket", low=min(least, top_bucket / 4), high=min(most, top_bucket))]
 
 
 def _bounded(kind: str, option: str, strategy: Strategy) -> Dimension | None:

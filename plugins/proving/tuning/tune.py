@@ -64,7 +64,9 @@ def tune(
         _see_that_it_counts(dimension, whole, plugins, on_worlds=bool(worlds))
     if not space:
         # Each clip of a world has a motion bucket of its own.
-        space = [dimension for dimension in usual_space(whole, named) if not worlds or "." in dimension.key]
+        space = [
+            dimension for dimension in usual_space(whole, named, facts.top_bucket) if not worlds or "." in dimension.key
+        ]
     if not space:
         raise LongtakeError("nothing to search: no option of these strategies has bounds; say what with --search")
     model = load_model(config.model, dtype=whole.dtype, device=whole.device, variant=config.variant)

@@ -1,0 +1,99 @@
+"""Who is to blame when something of a plugin fails in the middle of a generation: the plugin, the strategy, the step.
+
+It is read off the traceback, so that nothing has to be wrapped while all goes well.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from .contracts import Strategy
+from .errors import LongtakeError, PluginError
+from .run import Step
+
+if TYPE_CHECKING:
+    from .manager import Plugins
+    from .registry import Registry
+
+ROOT = __name__.removesuffix(".core.blame")
+
+
+def is_foreign(strategy: Strategy) -> bool:
+    """Whether a strategy is a third party's."""
+    return not type(strategy).__module__.startswith(f"{ROOT}.")
+
+
+@contextmanager
+def blaming(plugins: Plugins, but: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+    """Turn whatever a third party's code raises within the block into an error that says whose it is.
+
+    Args:
+        plugins: that are loaded.
+        but: what passes as it is.
+
+    Raises:
+        PluginError: with plugin, strategy or hook, step, file and line.
+
+    """
+    try:
+        yield
+    except PluginError as error:
+        if error.strategy is None:
+            raise
+        raise PluginError(f"{error} ({_whose(error.strategy, plugins.registry)}{_step(error)})") from error
+    except Exception as error:
+        passes = isinstance(error, (LongtakeError, torch.OutOfMemoryError, *but))
+        blamed = None if passes else _blamed(error, plugins)
+        if blamed is None:
+            raise
+        raise PluginError(blamed) from error
+
+
+def _blamed(error: Exception, plugins: Plugins) -> str | None:
+    """Return what is to be said of an error that comes from a plugin; None of one that does not."""
+    theirs = plugins_by_module(plugins)
+    guilty = [(frame, line) for frame, line in traceback.walk_tb(error.__traceback__) if _module(frame) in theirs]
+    if not guilty:
+        return None
+    frame, line = guilty[-1]
+    strategies = [each.f_locals["self"] for each, _ in guilty if isinstance(each.f_locals.get("self"), Strategy)]
+    what = f"its {strategies[-1].kind} strategy {strategies[-1].name!r}" if strategies else guilty[0][0].f_code.co_name
+    return (
+        f"plugin {theirs[_module(frame)]!r} failed in {what}{_step(error)}: {type(error).__name__}: {error}\n"
+        f"at {frame.f_code.co_filename}, line {line}"
+    )
+
+
+def plugins_by_module(plugins: Plugins) -> dict[str, str]:
+    """Return the modules of third-party plugins and of their strategies, with the plugin's name."""
+    manager, registry = plugins
+    found = {}
+    for name in registry.packages:
+        plugin: Any = manager.get_plugin(name)
+        found[getattr(plugin, "__name__", type(plugin).__module__)] = name
+    for (kind, name), owner in registry.providers.items():
+        if owner in registry.packages:
+            found[registry.classes[kind][name].__module__] = owner
+    return found
+
+
+def _module(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__"))
+
+
+def _whose(strategy: Strategy, registry: Registry) -> str:
+    owner = registry.providers.get((strategy.kind, strategy.name))
+    return f"of plugin {owner!r}" if owner else f"of {type(strategy).__module__}"
+
+
+def _step(error: BaseException) -> str:
+    """Return at which step it was, if the loop had begun."""
+    steps = [frame.f_locals.get("step") for frame, _ in traceback.walk_tb(error.__traceback__)]
+    found = [step for step in steps if isinstance(step, Step)]
+    return f" at step {found[-1].index + 1} of {found[-1].count}" if found else ""
