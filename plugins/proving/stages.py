@@ -79,7 +79,7 @@ STAGES = {
     "final": Stage(tuple(choose([name for names in QUESTIONS.values() for name in names])), LENGTHS, seeds=13),
     "fast": Stage(FAST, (14, 28, 56), seeds=13),
     "speed": Stage(SPEEDS, (28, 56), seeds=6),
-    "techniques": Stage((*TECHNIQUES, *FAST_CHAINS), (28, 56), seeds=13),
+    "techniques": Stage((*TECHNIQUES, *FAST_CHAINS), (28, 56), seeds=6),
 }
 
 
