@@ -29,6 +29,7 @@ docs: .venv/dev
 	$(BIN)/cog -r README.md docs/*.md docs/benchmarks/*.md
 	$(BIN)/python docs/figures.py
 	$(BIN)/python docs/strategy_figures.py
+	$(BIN)/python docs/tutorial_figure.py
 
 # Against diffusers, on this machine; takes about half an hour, and wants the machine for itself.
 bench: .venv/dev

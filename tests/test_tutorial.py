@@ -1,0 +1,55 @@
+"""The tutorial on plugins is true: its files are written and its commands run, in their order."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import imageio.v3 as iio
+import pytest
+
+PAGE = Path(__file__).parents[1] / "docs" / "writing-plugins.md"
+STEPS = re.findall(r"```(python|toml|bash)\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def programs(make_environment, tmp_path_factory) -> dict[str, list[str]]:
+    """The programs that the page names, of an environment of its own."""
+    python = str(make_environment([]))
+    pip = [sys.executable, "-m", "pip", "--python", python, "--disable-pip-version-check", "-q"]
+    return {
+        "longtake": [python, "-c", "from longtake.core.entry import main; main()"],
+        "pytest": [python, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
+        "pip": pip,
+    }
+
+
+def test_every_step_of_the_page_works(programs, tmp_path):
+    offline = {"PIP_NO_INDEX": "1", "PIP_NO_DEPS": "1", "PIP_NO_BUILD_ISOLATION": "0", "COLUMNS": "160"}
+    said = ""
+    for language, text in STEPS:
+        if language != "bash":
+            path = tmp_path / text.splitlines()[0].removeprefix("# ")
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+            continue
+        for line in text.splitlines():
+            program, *words = shlex.split(line)
+            done = subprocess.run(
+                [*programs[program], *words], cwd=tmp_path, env=os.environ | offline, timeout=300,
+                capture_output=True, text=True, check=False,
+            )  # fmt: skip
+            assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
+            said += done.stdout
+    assert "positional.ease" in said
+    assert "amount (number >= 0, <= 1) = 1.0" in said
+    assert "3 passed" in said
+    assert "nothing is wrong with ease" in said
+    assert "attention  my-idea" in said
+    assert iio.imread(tmp_path / "eased.mp4", plugin="pyav").shape[0] == 56
+    assert (tmp_path / "plan.png").stat().st_size > 10_000
+    assert list((tmp_path / "dist").glob("longtake_ease-0.1.0-*.whl"))
