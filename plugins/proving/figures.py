@@ -6,6 +6,7 @@ Shape suffixes: F = frames, H, W = rows, columns, 3 = red, green, blue.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,6 +68,7 @@ def draw_shares(rows: Sequence[Row], path: Path, families: Mapping[str, Sequence
     had = {row.method for row in rows}
     kept = {title: [each.name for each in methods if each.name in had] for title, methods in families.items()}
     names = [name for family in kept.values() for name in family]
+    firsts = [0, *accumulate(map(len, kept.values()))][:-1]
     rows = [row for row in rows if row.method in names]
     lengths = sorted({row.frames for row in rows})
     figure = Figure(figsize=(3 + 3.2 * len(lengths), 1 + 0.22 * len(names)), layout="constrained")
@@ -80,12 +82,12 @@ def draw_shares(rows: Sequence[Row], path: Path, families: Mapping[str, Sequence
                 panel.plot(share.mean, place, "o", color="C0", markersize=4)
         panel.set(title=f"{frames} frames", xlabel="share of valid videos", xlim=(-0.03, 1.03))
         panel.grid(axis="y", color="0.92")
-        first = 0
-        for title, family in kept.items():
-            if family:
-                panel.axhline(first - 0.5, color="0.5", linewidth=0.8)
-                panel.text(1.02, first - 0.35, title, size="small", color="0.4", va="top", ha="right")
-            first += len(family)
+        for first in firsts:
+            panel.axhline(first - 0.5, color="0.5", linewidth=0.8)
+    for first, (title, family) in zip(firsts, kept.items(), strict=True):
+        middle = first + (len(family) - 1) / 2
+        if family:
+            figure.axes[-1].text(1.07, middle, title, size="small", rotation=270, va="center")
     figure.axes[0].set_yticks(range(len(names)), names, fontsize="small")
     figure.axes[0].set_ylim(len(names) - 0.4, -0.6)
     save_figure(figure, path)
