@@ -3,9 +3,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+SITE := mkdocs-material 'mkdocstrings[python]'
 DEMO := generate example --frames 56 --motion-bucket 12 --seed 1 --enlarge 8
 
-.PHONY: demo test lint docs bench bench-gpu wheel-demo large clean
+.PHONY: demo test lint docs site browse bench bench-gpu wheel-demo large clean
 
 demo: .venv/demo
 	$(BIN)/longtake $(DEMO) --overwrite -o longtake-demo.mp4
@@ -30,6 +31,17 @@ docs: .venv/dev
 	$(BIN)/python docs/figures.py
 	$(BIN)/python docs/strategy_figures.py
 	$(BIN)/python docs/tutorial_figure.py
+
+# The documentation as a site, build/site; it reads the package as it is installed, from an environment of its own.
+site: .venv/dev
+	test -x build/site-venv/bin/python || $(PYTHON) -m venv build/site-venv
+	build/site-venv/bin/python -m pip --disable-pip-version-check install -q -c constraints.txt $(SITE)
+	build/site-venv/bin/python -m pip --disable-pip-version-check install -q --force-reinstall --no-deps .
+	NO_MKDOCS_2_WARNING=1 build/site-venv/bin/mkdocs build --quiet
+
+# Every page of it in a headless Chromium, which has to be there; fails on any error in a console.
+browse: site
+	$(BIN)/python docs/browse.py
 
 # Against diffusers, on this machine; takes about half an hour, and wants the machine for itself.
 bench: .venv/dev

@@ -85,9 +85,8 @@ def draw_shares(rows: Sequence[Row], path: Path, families: Mapping[str, Sequence
         for first in firsts:
             panel.axhline(first - 0.5, color="0.5", linewidth=0.8)
     for first, (title, family) in zip(firsts, kept.items(), strict=True):
-        middle = first + (len(family) - 1) / 2
         if family:
-            figure.axes[-1].text(1.07, middle, title, size="small", rotation=270, va="center")
+            figure.axes[-1].text(1.06, first, title, size="small", color="0.4", va="center")
     figure.axes[0].set_yticks(range(len(names)), names, fontsize="small")
     figure.axes[0].set_ylim(len(names) - 0.4, -0.6)
     save_figure(figure, path)

@@ -50,6 +50,10 @@ class Page:
         """Return a row by its method; a KeyError says that it is not there."""
         return pick(self.rows, frames)[method]
 
+    def has(self, method: str, frames: int) -> bool:
+        """Whether there is a row of a method at a length."""
+        return method in pick(self.rows, frames)
+
     def table(self, methods: Sequence[str], frames: int, columns: Sequence[str], baseline: str | None = None) -> str:
         """Return a table of some methods at one length."""
         return markdown([self.row(method, frames) for method in methods], columns, baseline)

@@ -105,9 +105,11 @@ def _show(rows: Sequence[Row], out: Path) -> Path:
     """Draw and tabulate the rows; return the page."""
     draw_curves(rows, out / "curves.png")
     draw_shares(rows, out / "shares.png", FAMILIES | {"fast clips": FAST, "faster": SPEEDS})
-    if any(row.method == each.name for row in rows for each in TECHNIQUES):
+    known = {each.name for each in TECHNIQUES}
+    lengths = {row.frames for row in rows if row.method in known}
+    if lengths:
         families = {"for comparison": (PLAIN, LINEAR_MOTION), **TECHNIQUE_FAMILIES}
-        draw_shares(rows, out / "techniques.png", families)
+        draw_shares([row for row in rows if row.frames in lengths], out / "techniques.png", families)
     parts = []
     for length in sorted({row.frames for row in rows}):
         shown = list(pick(rows, length).values())
