@@ -172,7 +172,7 @@ def schema_command(plugins: Plugins, /, as_json: bool, **_: bool) -> None:
 def _resolved(plugins: Plugins, image: str | None, options: dict[str, Any]) -> tuple[Any, Any]:
     """Return the config with nothing left to choose, and the facts of its model."""
     config = asked_config(plugins.registry, image, options)
-    facts = read_facts(config.model)
+    facts = read_facts(config.model, config.trained)
     portrait = False
     if config.image or config.continues:
         portrait = read_material(config.image, config).portrait

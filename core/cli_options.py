@@ -30,7 +30,18 @@ PANELS = {
         "loop",
     ),
     "Generation": ("speed", "steps", "reuse", "seed", "motion_bucket", "noise_aug", "preview"),
-    "Model": ("model", "variant", "dtype", "weights", "device", "memory", "compile", "decode_chunk", "decode_overlap"),
+    "Model": (
+        "model",
+        "trained",
+        "variant",
+        "dtype",
+        "weights",
+        "device",
+        "memory",
+        "compile",
+        "decode_chunk",
+        "decode_overlap",
+    ),
     "Strategies": STRATEGY_KINDS,
 }
 

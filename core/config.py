@@ -26,7 +26,15 @@ class Config(BaseModel):
     image: str | None = Field(default=None, description="Start image: a file, or 'example' for the one that ships.")
     model: str = Field(
         default=EMBEDDED,
-        description="'embedded' (a toy that ships with longtake), a diffusers folder, or a name on the model hub.",
+        description="'embedded' (a toy that ships with longtake), a diffusers folder, a single .safetensors file in "
+        "the original layout, or a name on the model hub.",
+    )
+    trained: int | None = Field(
+        default=None,
+        ge=1,
+        le=10_000,
+        description="Frames that the model was trained on, which a single file does not say; by default 25 where its "
+        "name has 'xt', else 14.",
     )
     variant: str | None = Field(default=None, description="Variant of the weight files, such as fp16.")
     frames: int | None = Field(default=None, ge=1, le=100_000, description="Frames to make.")

@@ -79,6 +79,7 @@ def resolve(config: Config, facts: ModelFacts, registry: Registry, *, portrait: 
     )
     chosen["steps"] = config.steps or chosen["sigmas"].default_steps
     chosen["seed"] = secrets.randbelow(2**32) if config.seed is None else config.seed
+    chosen["trained"] = facts.trained if facts.guessed else config.trained
     chosen["output_fps"] = config.output_fps or config.fps
     chosen["width"], chosen["height"] = _size(config, facts, portrait)
     device = choose_device(config.device)

@@ -55,6 +55,11 @@ def did_you_mean(asked: str, known: Iterable[str]) -> str:
     return f"\ndid you mean {close[0]!r}?" if close else ""
 
 
+def first_line(error: Exception) -> str:
+    """Return the first sentence of an error, which is what tells; libraries go on about their own arguments."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0].split(". ")[0].split(" (")[0]
+
+
 def explain(error: ValidationError, known: Iterable[str], prefix: str = "", what: str = "option") -> str:
     """Say each fault of a pydantic validation in a line: where, what was given, what is allowed.
 

@@ -1,11 +1,13 @@
 """What a model is, read from its configs without loading its weights; where its files are.
 
-A model is known by a name: the one that ships, a folder in diffusers' layout, or a name on the model hub.
+A model is known by a name: the one that ships, a folder in diffusers' layout, a single file in the original layout, or
+a name on the model hub.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -15,9 +17,13 @@ from pydantic import ConfigDict, PositiveFloat, PositiveInt, ValidationError
 from pydantic.dataclasses import dataclass as checked_dataclass
 from safetensors import SafetensorError, safe_open
 
+from .checkpoint import checkpoint_file, open_checkpoint
 from .config import EMBEDDED
 from .engine.memory import UnetShape
-from .errors import ModelError, explain
+from .errors import ModelError, explain, first_line
+from .single_file import FRAMES, SingleFile, frames_by_name
+
+logger = logging.getLogger("longtake")
 
 OWN_FILE = "longtake.json"  # beside model_index.json: what no config of diffusers has a place for
 PIPELINE = "StableVideoDiffusionPipeline"
@@ -28,9 +34,6 @@ SVD_UNET = UnetShape(channels=(320, 640, 1280, 1280), layers=2, parameters=1_524
 SVD_BLOCKS = ("CrossAttnDownBlockSpatioTemporal",) * 3 + ("DownBlockSpatioTemporal",)
 SVD_TOP_BUCKET = 255.0
 SVD_VAE = (128, 256, 512, 512)
-HUB_HINT = """
-it needs a network, or a copy in the hub's cache; if the model is gated, accept its licence on its page and log in with:
-hf auth login"""
 # Name on the hub → frames that it was trained on; so that a plan needs no network.
 PUBLISHED = {
     "stabilityai/stable-video-diffusion-img2vid": 14,
@@ -55,6 +58,7 @@ class ModelFacts:
         unet: what decides how much memory its UNet takes.
         vae_channels: of each level of its VAE, the one of whole pictures first.
         top_bucket: highest motion bucket that it was trained on.
+        guessed: whether the trained length is taken from the name of a file.
 
     """
 
@@ -69,6 +73,7 @@ class ModelFacts:
     unet: UnetShape
     vae_channels: tuple[PositiveInt, ...]
     top_bucket: PositiveFloat = SVD_TOP_BUCKET
+    guessed: bool = False
 
     def native_size(self, *, portrait: bool = False) -> tuple[int, int]:
         """Return the (width, height) that it was trained on: 1024 x 576 for SVD, either way up."""
@@ -82,33 +87,82 @@ def embedded_model() -> Path:
     return Path(__file__).parent / "embedded"
 
 
-def read_facts(name: str) -> ModelFacts:
-    """Return the facts of a model: those of the published SVDs are known, else three small config files are read.
+def read_facts(name: str, trained: int | None = None) -> ModelFacts:
+    """Return the facts of a model: those of the published SVDs are known, else no more than heads of files is read.
+
+    Args:
+        name: of the model.
+        trained: frames that it was trained on. Where a single file is named, they are guessed by its name otherwise,
+            which is said as a warning of the logger ``longtake``; a config states them itself.
 
     Raises:
-        ModelError: there is no such folder or repository, or it holds no SVD.
+        ModelError: there is no such folder, file or repository, it holds no SVD, or one trained on other frames.
 
     """
+    checkpoint = single_file(name)
+    if checkpoint:
+        return _facts_of_file(name, checkpoint, trained)
     if name in PUBLISHED and not Path(name).is_dir():
-        return ModelFacts(name, PUBLISHED[name], 4, 8, 64, 768, 0.002, 700.0, SVD_UNET, SVD_VAE)
+        facts = ModelFacts(name, PUBLISHED[name], 4, 8, 64, 768, 0.002, 700.0, SVD_UNET, SVD_VAE)
+        return agreed(facts, trained)
     pipeline = _read_json(name, "model_index.json").get("_class_name")
     if pipeline != PIPELINE:
         raise ModelError(f"model {name!r} is a {pipeline}, not Stable Video Diffusion ({PIPELINE})")
     configs = (_read_json(name, f"{part}/{file}.json") for part, file in _PARTS)
-    facts, folder = facts_from(name, _parameters(folder_of(name)), *configs), folder_of(name)
-    own = folder / OWN_FILE if folder else None
-    if own and own.exists():
-        return replace(facts, top_bucket=float(_read_json(name, OWN_FILE).get("top_motion_bucket", SVD_TOP_BUCKET)))
+    folder = folder_of(name) or _hub_file(name, "model_index.json").parent
+    facts = facts_from(name, _parameters(folder), *configs)
+    if (folder / OWN_FILE).exists():
+        own = _read_json(name, OWN_FILE)
+        facts = replace(facts, top_bucket=float(own.get("top_motion_bucket", SVD_TOP_BUCKET)))
+    return agreed(facts, trained)
+
+
+def agreed(facts: ModelFacts, trained: int | None) -> ModelFacts:
+    """Return the facts of a model whose trained length is known, if that is what was asked for.
+
+    Raises:
+        ModelError: it is not.
+
+    """
+    if trained not in (None, facts.trained):
+        raise ModelError(
+            f"trained={trained} was asked for, but model {facts.name!r} is known to be trained on {facts.trained}"
+            f" frames; leave it out"
+        )
     return facts
+
+
+def single_file(name: str) -> SingleFile | None:
+    """Return what the file that a name means holds, or None where it means no file.
+
+    Raises:
+        ModelError: there is no such file, or it holds no whole SVD in the original layout.
+
+    """
+    path = None if name == EMBEDDED else checkpoint_file(name)
+    return SingleFile.of(open_checkpoint(name, path)) if path else None
+
+
+def _facts_of_file(name: str, file: SingleFile, trained: int | None) -> ModelFacts:
+    frames = trained or frames_by_name(file.checkpoint.path)
+    configs = file.configs(frames)
+    if trained is None:
+        logger.warning(
+            "%s does not say how many frames it was trained on: taken as %d, because its name has %s; --trained says"
+            " otherwise",
+            *(name, frames, '"xt"' if frames != FRAMES else 'no "xt"'),
+        )
+    facts = facts_from(name, file.parameters, configs["unet"], configs["vae"], configs["scheduler"])
+    return replace(facts, guessed=trained is None)
 
 
 _PARTS = (("unet", "config"), ("vae", "config"), ("scheduler", "scheduler_config"))
 
 
-def _parameters(folder: Path | None) -> int:
+def _parameters(folder: Path) -> int:
     """Return how many numbers the UNet's weights are, from the heads of the files; 0 where they are not here."""
     found: dict[str, int] = {}
-    for file in sorted(folder.glob("unet/*.safetensors")) if folder else ():
+    for file in sorted(folder.glob("unet/*.safetensors")):
         try:
             with safe_open(file, "pt") as weights:
                 found |= {key: math.prod(weights.get_slice(key).get_shape()) for key in weights.keys()}  # noqa: SIM118
@@ -163,15 +217,10 @@ def folder_of(name: str) -> Path | None:
     path = Path(name).expanduser()
     if path.is_dir():
         return path
-    if path.is_file():
-        raise ModelError(
-            f"model {name!r} is a file; longtake loads folders in diffusers' layout "
-            f"(a single-file checkpoint becomes one with diffusers' from_single_file and save_pretrained)"
-        )
     if name.count("/") != 1 or name.startswith((".", "~", "/")):
         raise ModelError(
-            f"model folder {name!r} does not exist; give a diffusers folder, a name on the model hub such as "
-            f"stabilityai/stable-video-diffusion-img2vid-xt, or {EMBEDDED!r}"
+            f"model folder {name!r} does not exist; give a diffusers folder, a single .safetensors file, a "
+            f"name on the model hub such as stabilityai/stable-video-diffusion-img2vid-xt, or {EMBEDDED!r}"
         )
     return None
 
@@ -197,10 +246,17 @@ def _hub_file(name: str, file: str) -> Path:
         return Path(hf_hub_download(name, file))
     except Exception as error:  # the hub's client raises its own, the HTTP library's and OSError
         raise ModelError(
-            f"model {name!r} is no local folder and could not be had from the model hub: {first_line(error)}{HUB_HINT}"
+            f"model {name!r} is no local folder and could not be had from the model hub: {first_line(error)}"
+            f"{hub_hint(name)}"
         ) from None
 
 
-def first_line(error: Exception) -> str:
-    """Return the first sentence of an error, which is what tells; libraries go on about their own arguments."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0].split(". ")[0].split(" (")[0]
+def hub_hint(name: str) -> str:
+    """Return what to do where a name on the hub cannot be had, in lines of their own."""
+    from huggingface_hub import constants
+
+    offline = "HF_HUB_OFFLINE forbids the network; without it" if constants.HF_HUB_OFFLINE else "with a network"
+    return (
+        f"\nit is looked for in the hub's cache, {constants.HF_HUB_CACHE}, first; {offline}, this fetches it:"
+        f" hf download {name}\nif the model is gated, accept its licence on its page and log in with: hf auth login"
+    )

@@ -19,7 +19,7 @@ from .decode import decode
 from .defaults import resolve
 from .engine.split import Split
 from .errors import ConfigError
-from .facts import read_facts
+from .facts import agreed, read_facts
 from .image import EXAMPLE, ImageLike, example_image
 from .manager import Plugins, load_plugins, versions
 from .material import encode_material, read_material
@@ -106,7 +106,10 @@ def _generate(
     if output:
         check_output(output, overwrite=overwrite, sources=(config.continues,))
     material = read_material(picture, config)
-    facts = model.facts if isinstance(model, Model) else read_facts(config.model)
+    if isinstance(model, Model):
+        facts = agreed(model.facts, config.trained)
+    else:
+        facts = read_facts(config.model, config.trained)
     config = resolve(config, facts, plugins.registry, portrait=material.portrait)
     assert config.seed is not None and config.sampling
     plan = make_plan(config, facts)
@@ -123,6 +126,7 @@ def _generate(
                 device=config.device,
                 variant=config.variant,
                 weights=config.weights,
+                trained=facts.trained,
                 in_turn=True,  # what is not at work leaves its room to what is
             )
         )

@@ -1,4 +1,4 @@
-"""Loading SVD from a folder or the model hub."""
+"""Loading SVD from a folder, a single file, or the model hub."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors import SafetensorError
 
+from .checkpoint import refusal_of_pickle
 from .config import EMBEDDED
-from .errors import ModelError
-from .facts import HUB_HINT, ModelFacts, facts_from, first_line, folder_of, read_facts
+from .conversion import load_single_file
+from .errors import ModelError, first_line
+from .facts import ModelFacts, facts_from, folder_of, hub_hint, read_facts, single_file
 
 if TYPE_CHECKING:
     from diffusers import StableVideoDiffusionPipeline
@@ -118,16 +120,19 @@ def load_model(
     variant: str | None = None,
     weights: str | None = None,
     in_turn: bool = False,
+    trained: int | None = None,
 ) -> Model:
     """Load the weights of SVD; only safetensors, never pickles.
 
     Args:
-        name: ``"embedded"``, a folder in diffusers' layout, or a name on the model hub.
+        name: ``"embedded"``, a folder in diffusers' layout, a ``.safetensors`` file in the original layout, or a name
+            on the model hub.
         dtype: precision of the weights; by default float32 on a CPU, else float16.
         device: where to; by default the best there is.
         variant: of the weight files, such as ``"fp16"``; by default whichever fits the precision and exists.
         weights: "float8" holds those of the UNet in 8 bits; they are computed with in ``dtype``.
         in_turn: whether its parts are on the device only while they work, one after another.
+        trained: frames that it was trained on, which a single file does not say; see :func:`read_facts`.
 
     Raises:
         ModelError: it cannot be found or loaded, or is no SVD; weights cannot be held so.
@@ -135,23 +140,35 @@ def load_model(
     """
     if weights not in (None, *STORED):
         raise ModelError(f"weights cannot be held in {weights!r}; known: {', '.join(STORED)}")
-    facts = read_facts(name)
+    facts = read_facts(name, trained)
     device = device if isinstance(device, torch.device) else choose_device(device)
     dtype = dtype if isinstance(dtype, torch.dtype) else choose_dtype(dtype, device)
-    folder = folder_of(name)
-    failures = []
+    file = single_file(name)
+    if file:
+        if variant:
+            raise ModelError(f"variant={variant!r} was asked for, but {name!r} is a single file, which has none")
+        pipeline = load_single_file(file, facts.trained, dtype, torch.device("cpu") if in_turn else device)
+    else:
+        pipeline = _load_any(name, dtype, variant)
+    _check_sizes(pipeline, name)
+    if weights:
+        pipeline.unet.enable_layerwise_casting(getattr(torch, STORED[weights]), dtype)
+    return Model(pipeline, facts, device) if in_turn else Model(pipeline.to(device), facts)
+
+
+def _load_any(name: str, dtype: torch.dtype, variant: str | None) -> StableVideoDiffusionPipeline:
+    """Return the pipeline of a folder or repository, from the first variant of its weights that can be loaded."""
+    folder, failures = folder_of(name), []
     for candidate in [variant] if variant else _variants(folder, dtype):
         try:
-            pipeline = _load_pipeline(str(folder or name), dtype, candidate)
+            return _load_pipeline(str(folder or name), dtype, candidate)
         except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
             failures.append(first_line(error))
-        else:
-            _check_sizes(pipeline, name)
-            if weights:
-                pipeline.unet.enable_layerwise_casting(getattr(torch, STORED[weights]), dtype)
-            return Model(pipeline, facts, device) if in_turn else Model(pipeline.to(device), facts)
     what = f" (variant {variant})" if variant else ""
-    hint = "" if folder else HUB_HINT
+    hint = "" if folder else hub_hint(name)
+    pickles = sorted(folder.glob("unet/*.bin")) if folder and not any(folder.glob("unet/*.safetensors")) else []
+    if pickles:
+        hint = f"\n{pickles[0]} {refusal_of_pickle(pickles[0])}"
     raise ModelError(f"model {name!r}{what} cannot be loaded: " + "\n".join(dict.fromkeys(failures)) + hint)
 
 

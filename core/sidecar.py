@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 import yaml
 
-from .config import STRATEGY_KINDS, Config
+from .config import EMBEDDED, STRATEGY_KINDS, Config
 from .video import sidecar_path
 from .whole import whole_file
 
@@ -84,7 +84,7 @@ def write_record(output: Path, data: dict[str, Any]) -> Path:
 def with_absolute_paths(config: Config) -> Config:
     """Return the config as it means the same from any folder."""
     paths = {key: getattr(config, key) for key in ("image", "preview", "end_image", "continues")}
-    if Path(config.model).is_dir():
+    if config.model != EMBEDDED and Path(config.model).exists():
         paths["model"] = config.model
     absolute: dict[str, Any] = {key: os.path.abspath(path) for key, path in paths.items() if path}
     for kind in STRATEGY_KINDS:

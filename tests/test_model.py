@@ -179,7 +179,7 @@ def test_models_that_are_no_svd_are_named_for_what_they_are(folder, tmp_path):
     with pytest.raises(ModelError, match="model folder '.*nowhere' does not exist; give a diffusers folder"):
         read_facts(str(tmp_path / "nowhere"))
     (tmp_path / "file.safetensors").touch()
-    with pytest.raises(ModelError, match="is a file; longtake loads folders"):
+    with pytest.raises(ModelError, match="checkpoint '.*file.safetensors' is no safetensors file"):
         read_facts(str(tmp_path / "file.safetensors"))
     (tmp_path / "empty").mkdir()
     with pytest.raises(ModelError, match="is no SVD in diffusers' layout: it has no model_index.json"):

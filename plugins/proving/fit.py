@@ -15,8 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ...core.errors import LongtakeError
-from ...core.facts import first_line
+from ...core.errors import LongtakeError, first_line
 from ...core.whole import make_folder, whole_file
 from .optimize import MuonAndAdamW
 

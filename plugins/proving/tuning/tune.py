@@ -56,7 +56,7 @@ def tune(
         portrait = picture.height > picture.width
     elif not worlds:
         raise LongtakeError("name an image to tune on, or --worlds N for clips whose truth is known")
-    facts = read_facts(config.model)
+    facts = read_facts(config.model, config.trained)
     named = [kind for kind in STRATEGY_KINDS if getattr(config, kind)]
     whole = resolve(config.model_copy(update={"seed": config.seed or 0}), facts, plugins.registry, portrait=portrait)
     space = [parse(text, whole) for text in searched]
@@ -69,7 +69,9 @@ def tune(
         ]
     if not space:
         raise LongtakeError("nothing to search: no option of these strategies has bounds; say what with --search")
-    model = load_model(config.model, dtype=whole.dtype, device=whole.device, variant=config.variant)
+    model = load_model(
+        config.model, dtype=whole.dtype, device=whole.device, variant=config.variant, trained=facts.trained
+    )
     goal = worlds_goal(measure, worlds, model, plugins) if worlds else image_goal(measure, model, plugins)
 
     def tell(trial: Trial) -> None:
