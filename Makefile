@@ -31,6 +31,7 @@ docs: .venv/dev
 	$(BIN)/python docs/figures.py
 	$(BIN)/python docs/strategy_figures.py
 	$(BIN)/python docs/tutorial_figure.py
+	$(BIN)/python docs/comfyui_workflows.py
 
 # The documentation as a site, build/site; it reads the package as it is installed, from an environment of its own.
 site: .venv/dev

@@ -86,11 +86,31 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version
 
         return version("longtake")
+    if name in ("NODE_CLASS_MAPPINGS", "NODE_DISPLAY_NAME_MAPPINGS"):  # ComfyUI asks a node pack for these
+        globals()["NODE_CLASS_MAPPINGS"], globals()["NODE_DISPLAY_NAME_MAPPINGS"] = _nodes()
+        return globals()[name]
     if name not in _HOME_OF:
         raise AttributeError(f"module 'longtake' has no attribute {name!r}")
     value = getattr(importlib.import_module(f".{_HOME_OF[name]}", __name__), name)
     globals()[name] = value
     return value
+
+
+def _nodes() -> Any:
+    """Return the classes and names of ComfyUI's nodes.
+
+    ComfyUI loads this folder under a name that it makes up. Plugins say ``import longtake``, and what they get must be
+    the same classes as the nodes': so the folder is loaded as ``longtake`` too, unless there is one already.
+    """
+    import sys
+    from importlib.util import module_from_spec, spec_from_file_location
+
+    if "longtake" not in sys.modules:
+        spec = spec_from_file_location("longtake", __file__)
+        assert spec and spec.loader
+        sys.modules["longtake"] = module_from_spec(spec)
+        spec.loader.exec_module(sys.modules["longtake"])
+    return importlib.import_module("longtake.plugins.comfy.nodes").mappings()
 
 
 def __dir__() -> list[str]:

@@ -6,7 +6,7 @@ import importlib
 import os
 import sys
 from collections.abc import Iterator
-from importlib.metadata import EntryPoint, distributions, version
+from importlib.metadata import EntryPoint, PackageNotFoundError, distributions, version
 from typing import TYPE_CHECKING, NamedTuple
 
 import pluggy
@@ -105,7 +105,10 @@ def _check_supported(entry_point: EntryPoint) -> None:
     """
     from packaging.requirements import Requirement
 
-    here = version("longtake")
+    try:
+        here = version("longtake")
+    except PackageNotFoundError:  # a folder that is not installed, as a node pack is
+        return
     for line in (entry_point.dist.requires if entry_point.dist else None) or ():
         asked = Requirement(line)
         if asked.name == "longtake" and asked.marker is None and not asked.specifier.contains(here, prereleases=True):

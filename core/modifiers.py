@@ -41,6 +41,12 @@ def attend_modified(
     return strategy.attend(q_PNFD, k_PNFD, v_PNFD, span, scale)
 
 
+def unmodified(strategy: AttentionStrategy, span: Span) -> bool:
+    """Return whether all modifiers are 1 at the step of ``span``: the strategy alone decides."""
+    factors = [_course(strategy, name).at(span) for name in MODIFIERS]
+    return all(isinstance(factor, float) and factor == 1 for factor in factors)
+
+
 def _course(strategy: AttentionStrategy, name: str) -> Course:
     """Return a modifier; an option of that name but of another type is the strategy's own affair."""
     course = getattr(strategy, name)

@@ -15,6 +15,7 @@ from .contracts import (
     AttentionStrategy,
     GuidanceSchedule,
     MotionSchedule,
+    NoiseSchedule,
     PositionalStrategy,
     Span,
     Strategy,
@@ -128,7 +129,6 @@ def make_plan(config: Config, facts: ModelFacts, *, shown_step: int = 0, places:
         replace(shown, frames=windows.size, places=None, whole=None) if windows and windows.local_positions else shown
     )
     frames_F = torch.arange(seen.frames, dtype=torch.float32)
-    noise_sources_F = config.noise.sources(span, torch.Generator().manual_seed(config.seed))
     return Plan(
         span=shown,
         positions_F=_check(config.positional, "positions", positional.positions(frames_F, seen), seen.frames),
@@ -137,15 +137,32 @@ def make_plan(config: Config, facts: ModelFacts, *, shown_step: int = 0, places:
         temperature=positional.temperature(seen),
         windows=windows,
         mask_FF=mask_FF,
-        noise_sources_F=_check(config.noise, "noise sources", noise_sources_F, span.frames),
+        noise_sources_F=noise_sources(config.noise, span, config.seed),
         sigmas_S1=sigmas_S1,
-        guidance_SF=torch.stack([_guidance(config.guidance, each) for each in spans]),
+        guidance_SF=torch.stack([guidance_at(config.guidance, each) for each in spans]),
         buckets_SF=torch.stack([_motion(config.motion, each, "buckets", config.motion_bucket) for each in spans]),
         rates_SF=torch.stack([_motion(config.motion, each, "rates", config.fps) for each in spans]),
     )
 
 
-def _guidance(schedule: GuidanceSchedule, span: Span) -> Tensor:
+def noise_sources(schedule: NoiseSchedule, span: Span, seed: int) -> Tensor:
+    """Return which frame of fresh noise each frame starts from, (F,); a shuffle has a generator of its own.
+
+    Raises:
+        PluginError: the schedule gives another number of them.
+
+    """
+    sources_F = schedule.sources(span, torch.Generator().manual_seed(seed))
+    return _check(schedule, "noise sources", sources_F, span.frames)
+
+
+def guidance_at(schedule: GuidanceSchedule, span: Span) -> Tensor:
+    """Return the guidance scale of each frame at a step, (F,): 1 outside ``start … stop`` of the schedule.
+
+    Raises:
+        PluginError: the schedule gives another number of them, or some that are not finite.
+
+    """
     if not schedule.active(span.progress):
         return torch.ones(span.frames)
     return _check(schedule, "guidance scales", schedule.scales(span), span.frames)

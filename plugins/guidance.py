@@ -27,6 +27,10 @@ def guided(step: Step, denoiser: Denoiser) -> Tensor:
     conditional_BFCYX = denoiser(step.latents, step.sigma)
     if step.guidance_F is None or bool((step.guidance_F == 1).all()):
         return conditional_BFCYX
-    unconditional_BFCYX = denoiser(step.latents, step.sigma, conditional=False)
-    scales_F111 = step.guidance_F.to(conditional_BFCYX)[:, None, None, None]
+    return guide(conditional_BFCYX, denoiser(step.latents, step.sigma, conditional=False), step.guidance_F)
+
+
+def guide(conditional_BFCYX: Tensor, unconditional_BFCYX: Tensor, guidance_F: Tensor) -> Tensor:
+    """Return predictions moved from the unconditional ones through the conditional ones, (B, F, C, Y, X)."""
+    scales_F111 = guidance_F.to(conditional_BFCYX)[:, None, None, None]
     return unconditional_BFCYX + scales_F111 * (conditional_BFCYX - unconditional_BFCYX)

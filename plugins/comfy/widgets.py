@@ -1,0 +1,181 @@
+"""The options of a strategy as widgets of ComfyUI: made from the JSON schema of its fields, whoever wrote it.
+
+A number is INT or FLOAT with its bounds, a choice a drop-down, a switch BOOLEAN. What has no widget of its own (lists,
+mappings, courses) is text in YAML. An option that may be left to longtake has a value that says so.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from ...core.contracts import Strategy
+from ...core.errors import ConfigError
+
+MOST = 1_000_000  # ComfyUI's own limits are lower, unless one is named
+STEP = 0.01
+AUTO = "default"
+LEFT_OUT = object()
+
+
+@dataclass(frozen=True, slots=True)
+class Widget:
+    """A widget of one option.
+
+    Attributes:
+        name: of the option.
+        type: ComfyUI's name of it, or the choices of a drop-down.
+        settings: its default, bounds and tooltip.
+        read: returns the option's value for the widget's, or LEFT_OUT.
+
+    """
+
+    name: str
+    type: str | list[str]
+    settings: dict[str, Any]
+    read: Callable[[Any], Any]
+
+
+def widgets_of(cls: type[Strategy]) -> list[Widget]:
+    """Return a widget for each option of a strategy that is not itself a strategy."""
+    schema = cls.model_json_schema(mode="serialization")
+    found = []
+    for name in cls.model_fields:
+        if name not in sockets_of(cls):
+            shape = _shape(schema["properties"][name], schema.get("$defs", {}))
+            found.append(_widget(f"{cls.kind}.{name}", name, shape, cls.model_fields[name].examples))
+    return found
+
+
+def sockets_of(cls: type[Strategy]) -> dict[str, str]:
+    """Return the options that are strategies themselves, and of which kind they are."""
+    kinds = {name: getattr(field.annotation, "kind", None) for name, field in cls.model_fields.items()}
+    return {name: kind for name, kind in kinds.items() if kind is not None}
+
+
+def options_from(widgets: list[Widget], given: dict[str, Any]) -> dict[str, Any]:
+    """Return the options of a strategy that the values of its widgets mean.
+
+    Raises:
+        ConfigError: a text is no YAML.
+
+    """
+    values = {widget.name: widget.read(given[widget.name]) for widget in widgets if widget.name in given}
+    return {name: value for name, value in values.items() if value is not LEFT_OUT}
+
+
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """What a schema says of an option: what it is, whether it may be null, its default and description."""
+
+    one: dict[str, Any]
+    nullable: bool
+    default: Any
+    description: str
+
+
+def _shape(told: dict[str, Any], definitions: dict[str, Any]) -> _Shape:
+    variants = [
+        definitions[each["$ref"].rsplit("/", 1)[1]] if "$ref" in each else each for each in told.get("anyOf", [told])
+    ]
+    real = [each for each in variants if each.get("type") != "null"]
+    one = real[0] if len(real) == 1 else {}
+    return _Shape(one, len(real) < len(variants), told.get("default", LEFT_OUT), told.get("description", ""))
+
+
+def _widget(path: str, name: str, shape: _Shape, examples: list[Any] | None) -> Widget:
+    one = shape.one
+    if "enum" in one and all(isinstance(each, str) for each in one["enum"]):
+        return _choice(name, shape, one["enum"])
+    if one.get("type") == "boolean":
+        if shape.nullable:
+            return _choice(name, shape, ["true", "false"])
+        default = shape.default is True
+        return Widget(name, "BOOLEAN", {"default": default, "tooltip": shape.description}, _same)
+    if one.get("type") in ("integer", "number"):
+        number = _number(name, shape)
+        if number:
+            return number
+    if one.get("type") == "string":
+        return _text(name, shape, _or_left_out)
+    return _yaml(path, name, shape, examples)
+
+
+def _choice(name: str, shape: _Shape, choices: list[str]) -> Widget:
+    known = {"true": True, "false": False} if choices == ["true", "false"] else {}
+    listed = [AUTO, *choices] if shape.nullable else choices
+    default = shape.default if shape.default in listed else listed[0]
+    if isinstance(shape.default, bool):
+        default = str(shape.default).lower()
+    nullable = shape.nullable
+
+    def read(value: str) -> Any:
+        return None if nullable and value == AUTO else known.get(value, value)
+
+    return Widget(name, listed, {"default": default, "tooltip": shape.description}, read)
+
+
+def _number(name: str, shape: _Shape) -> Widget | None:
+    """Return the widget of a number; None where it may be left out, but no number is free to say so."""
+    one, whole = shape.one, shape.one["type"] == "integer"
+    step = 1 if whole else STEP
+    low = one.get("minimum", one.get("exclusiveMinimum", -step * MOST - step) + step)
+    high = one.get("maximum", one.get("exclusiveMaximum", MOST + step) - step)
+    low, high = max(low, -MOST), min(high, MOST)
+    settings: dict[str, Any] = {"min": low, "max": high, "step": step, "tooltip": shape.description}
+    auto = LEFT_OUT
+    if shape.nullable:
+        if "minimum" not in one and "exclusiveMinimum" not in one:
+            return None
+        auto = 0 if low > 0 else low - 1 if whole else float(low) - 1
+        settings["min"] = auto
+        settings["tooltip"] += f" {auto:g} leaves it to longtake."
+    default = shape.default if isinstance(shape.default, int | float) else auto
+    settings["default"] = low if default is LEFT_OUT else default
+    if not whole:
+        settings |= {key: float(settings[key]) for key in ("default", "min", "max")} | {"round": False}
+
+    def read(value: float) -> Any:
+        return None if auto is not LEFT_OUT and value == auto else value
+
+    return Widget(name, "INT" if whole else "FLOAT", settings, read)
+
+
+def _yaml(path: str, name: str, shape: _Shape, examples: list[Any] | None) -> Widget:
+    def read(text: str) -> Any:
+        if not text.strip():
+            return LEFT_OUT
+        try:
+            return yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            problem = str(error).splitlines()[0]
+            raise ConfigError(
+                f"{path} must be a number, a list or a mapping in YAML, got {text!r}: {problem}"
+            ) from None
+
+    return _text(name, shape, read, examples)
+
+
+def _text(name: str, shape: _Shape, read: Callable[[str], Any], examples: list[Any] | None = None) -> Widget:
+    default, tooltip = shape.default, shape.description
+    if default in (None, LEFT_OUT):
+        default = ""
+    elif not isinstance(default, str):
+        default = json.dumps(default)
+    if examples:
+        tooltip += f" For example: {json.dumps(examples[0])}"
+    if shape.nullable:
+        tooltip += " Empty leaves it to longtake."
+    return Widget(name, "STRING", {"default": default, "multiline": False, "tooltip": tooltip}, read)
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _or_left_out(text: str) -> Any:
+    return text if text else LEFT_OUT
