@@ -9,6 +9,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .core.apply import apply as apply
+    from .core.apply import remove as remove
     from .core.conditioning import Conditioning as Conditioning
     from .core.conditioning import encode_images as encode_images
     from .core.config import Config as Config
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
     from .core.video import open_video as open_video
 
 _HOMES = {
+    "core.apply": ("apply", "remove"),
     "core.conditioning": ("Conditioning", "encode_images"),
     "core.config": ("Config", "load_config", "read_config_file"),
     "core.contracts": (

@@ -17,6 +17,8 @@ from .engine.split import Split
 from .errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .config import Config
     from .denoiser import Denoiser, Part
     from .engine.unet import Engine
@@ -157,31 +159,27 @@ def apply_plan(engine: Engine, plan: MemoryPlan, device: torch.device) -> None:
     engine.make_skips = partial(HostSkips, device) if plan.host_skips else Skips
 
 
-class FrugalDenoiser:
-    """A denoiser that makes do with half the memory, and half of that, when the device is out of it.
+class Frugal:
+    """Makes do with half the memory, and half of that, when the device is out of it.
 
     Args:
-        denoiser: that is called; it may be replaced between calls.
-        engine: that runs its UNet.
+        engine: that runs the UNet.
         plan: by which the engine works; replaced when it asks for too much.
         device: of the UNet.
 
     """
 
-    def __init__(self, denoiser: Denoiser, engine: Engine, plan: MemoryPlan, device: torch.device) -> None:
-        self.denoiser = denoiser
+    def __init__(self, engine: Engine, plan: MemoryPlan, device: torch.device) -> None:
         self._engine = engine
         self._device = device
         self.plan = plan
         apply_plan(engine, plan, device)
 
-    def __call__(
-        self, latents_BFCYX: Tensor, sigma: float, *, conditional: bool = True, part: Part | None = None
-    ) -> Tensor:
-        """Return x0 as the denoiser does; nothing is lost when it has to be asked again."""
+    def __call__(self, call: Callable[[], Tensor], when: str) -> Tensor:
+        """Return what a call of the UNet gives; nothing is lost when it has to be made again."""
         while True:
             try:
-                return self.denoiser(latents_BFCYX, sigma, conditional=conditional, part=part)
+                return call()
             except torch.OutOfMemoryError:
                 smaller = self._smaller()
                 if smaller is None:
@@ -189,7 +187,7 @@ class FrugalDenoiser:
             # Outside of the except block, so that nothing holds on to the tensors of the failed call.
             if self._device.type == "cuda":
                 torch.cuda.empty_cache()
-            logger.warning("out of memory at sigma %.4g; going on with %s", sigma, describe(smaller))
+            logger.warning("out of memory at %s; going on with %s", when, describe(smaller))
             self.plan = smaller
             apply_plan(self._engine, smaller, self._device)
 
@@ -201,3 +199,27 @@ class FrugalDenoiser:
             return half
         frugal = _most_frugal(work)
         return frugal if frugal != self.plan else None
+
+
+class FrugalDenoiser:
+    """A denoiser that makes do with less memory when the device is out of it.
+
+    Args:
+        denoiser: that is called; it may be replaced between calls.
+        engine: that runs its UNet.
+        plan: by which the engine works at first.
+        device: of the UNet.
+
+    """
+
+    def __init__(self, denoiser: Denoiser, engine: Engine, plan: MemoryPlan, device: torch.device) -> None:
+        self.denoiser = denoiser
+        self._frugal = Frugal(engine, plan, device)
+
+    def __call__(
+        self, latents_BFCYX: Tensor, sigma: float, *, conditional: bool = True, part: Part | None = None
+    ) -> Tensor:
+        """Return x0 as the denoiser does."""
+        return self._frugal(
+            lambda: self.denoiser(latents_BFCYX, sigma, conditional=conditional, part=part), f"sigma {sigma:.4g}"
+        )

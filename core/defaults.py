@@ -86,7 +86,7 @@ def resolve(config: Config, facts: ModelFacts, registry: Registry, *, portrait: 
     chosen["device"] = str(device)
     chosen["dtype"] = str(choose_dtype(config.dtype, device)).removeprefix("torch.")
     resolved = config.model_copy(update=chosen)
-    _say_if_too_fast(resolved, facts)
+    say_if_too_fast(resolved, facts)
     _check_together(resolved, facts)
     return resolved.model_copy(update={"decode_chunk": config.decode_chunk or frames_decoded(resolved, facts)})
 
@@ -164,7 +164,7 @@ def _say_if_idle(config: Config, registry: Registry) -> None:
         logger.warning("speed %s changes nothing here: %s are given", config.speed, ", ".join(meant))
 
 
-def _say_if_too_fast(config: Config, facts: ModelFacts) -> None:
+def say_if_too_fast(config: Config, facts: ModelFacts) -> None:
     """Warn where the motion bucket would have to be raised beyond what the model knows: the video will be slower."""
     if config.motion is None or config.motion.name != "compensated" or config.frames is None:
         return

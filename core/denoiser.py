@@ -68,6 +68,15 @@ def scalings(sigma: float) -> Scalings:
     return Scalings(1 / total, -sigma / math.sqrt(total), 1 / math.sqrt(total), math.log(sigma) / 4)
 
 
+def guide(unconditional_BFCYX: Tensor, conditional_BFCYX: Tensor, scales_F: Tensor) -> Tensor:
+    """Move from the unconditional prediction through the conditional one, by the scale of each frame.
+
+    It does not matter whether predictions are of x0 or as the network gives them: the one is linear in the other.
+    """
+    scales_F111 = scales_F.to(conditional_BFCYX)[:, None, None, None]
+    return unconditional_BFCYX + scales_F111 * (conditional_BFCYX - unconditional_BFCYX)
+
+
 class UnetDenoiser:
     """SVD's UNet with its conditioning, as a :class:`Denoiser`.
 
@@ -86,7 +95,8 @@ class UnetDenoiser:
         """Return x0 in the precision of the latents; one call of the UNet."""
         batch, frames = latents_BFCYX.shape[:2]
         step = self.plan.step_at(sigma)
-        image_latents_BFCYX, time_ids_F3 = self.conditioning.image_latents(self.plan.frames), self._time_ids(step)
+        image_latents_BFCYX = self.conditioning.image_latents(self.plan.frames)
+        time_ids_F3 = self.plan.time_ids(step, self.conditioning.noise_aug)
         if part is not None:
             image_latents_BFCYX, time_ids_F3 = image_latents_BFCYX[:, part.frames_F], time_ids_F3[part.frames_F]
             if part.image_latents_BFCYX is not None:
@@ -111,8 +121,3 @@ class UnetDenoiser:
             return_dict=False,
         )[0]
         return scaling.c_skip * latents_BFCYX + scaling.c_out * prediction_BFCYX.to(latents_BFCYX.dtype)
-
-    def _time_ids(self, step: int) -> Tensor:
-        """Return fps - 1 (which is what SVD saw in training), motion bucket and augmentation of each frame, (F, 3)."""
-        rates_F, buckets_F = self.plan.rates_SF[step], self.plan.buckets_SF[step]
-        return torch.stack([rates_F - 1, buckets_F, torch.full_like(rates_F, self.conditioning.noise_aug)], dim=-1)

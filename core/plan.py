@@ -87,6 +87,11 @@ class Plan:
         """Return the step whose noise level is nearest."""
         return int((self.sigmas_S1[:-1] - sigma).abs().argmin())
 
+    def time_ids(self, step: int, noise_aug: float) -> Tensor:
+        """Return fps - 1 (which is what SVD saw in training), motion bucket and augmentation of each frame, (F, 3)."""
+        rates_F, buckets_F = self.rates_SF[step], self.buckets_SF[step]
+        return torch.stack([rates_F - 1, buckets_F, torch.full_like(rates_F, noise_aug)], dim=-1)
+
 
 def progress_of(step: int, steps: int) -> float:
     """Return ``step`` as a fraction of the denoising; a denoising of one step is all beginning."""
@@ -113,7 +118,7 @@ def make_plan(config: Config, facts: ModelFacts, *, shown_step: int = 0, places:
     if places is not None and len(places) < config.frames:
         span = span.part(torch.tensor(places))
     sigmas_S1 = config.sigmas.sigmas(config.steps, facts.sigma_min, facts.sigma_max)
-    _check(config.sigmas, "sigmas", sigmas_S1, config.steps + 1)
+    check_values(config.sigmas, "sigmas", sigmas_S1, config.steps + 1)
     if bool((sigmas_S1.diff() >= 0).any()) or float(sigmas_S1[-1]) != 0:
         raise PluginError(f"sigma schedule {config.sigmas.name!r} must fall at every step and end at 0")
     trained_K = trained_frequencies(SHOWN_CHANNELS)
@@ -131,9 +136,11 @@ def make_plan(config: Config, facts: ModelFacts, *, shown_step: int = 0, places:
     frames_F = torch.arange(seen.frames, dtype=torch.float32)
     return Plan(
         span=shown,
-        positions_F=_check(config.positional, "positions", positional.positions(frames_F, seen), seen.frames),
+        positions_F=check_values(config.positional, "positions", positional.positions(frames_F, seen), seen.frames),
         trained_K=trained_K,
-        frequencies_K=_check(config.positional, "frequencies", positional.frequencies(trained_K, seen), len(trained_K)),
+        frequencies_K=check_values(
+            config.positional, "frequencies", positional.frequencies(trained_K, seen), len(trained_K)
+        ),
         temperature=positional.temperature(seen),
         windows=windows,
         mask_FF=mask_FF,
@@ -153,7 +160,7 @@ def noise_sources(schedule: NoiseSchedule, span: Span, seed: int) -> Tensor:
 
     """
     sources_F = schedule.sources(span, torch.Generator().manual_seed(seed))
-    return _check(schedule, "noise sources", sources_F, span.frames)
+    return check_values(schedule, "noise sources", sources_F, span.frames)
 
 
 def guidance_at(schedule: GuidanceSchedule, span: Span) -> Tensor:
@@ -165,15 +172,15 @@ def guidance_at(schedule: GuidanceSchedule, span: Span) -> Tensor:
     """
     if not schedule.active(span.progress):
         return torch.ones(span.frames)
-    return _check(schedule, "guidance scales", schedule.scales(span), span.frames)
+    return check_values(schedule, "guidance scales", schedule.scales(span), span.frames)
 
 
 def _motion(schedule: MotionSchedule, span: Span, what: str, asked: float) -> Tensor:
     acting = schedule if schedule.active(span.progress) else MotionSchedule()
-    return _check(schedule, what, getattr(acting, what)(asked, span), span.frames)
+    return check_values(schedule, what, getattr(acting, what)(asked, span), span.frames)
 
 
-def _check(strategy: Strategy, what: str, values: Tensor, length: int) -> Tensor:
+def check_values(strategy: Strategy, what: str, values: Tensor, length: int) -> Tensor:
     """Return ``values`` if they are as many as they should be and finite, else blame the strategy."""
     if not isinstance(values, Tensor) or values.shape != (length,):
         given = f"shape {tuple(values.shape)}" if isinstance(values, Tensor) else type(values).__name__

@@ -201,6 +201,8 @@ def installed(
     outer = before.seams if isinstance(before, Forward) else None
     seams = Seams(trained or unet.config.num_frames, positional, attention, outer)
     seams.engine = Engine(unet, seams, split or Split(), make_skips)
+    # What unet.compile() leaves would trace its way through the engine, which compiles its own pieces.
+    compiled = unet.__dict__.pop("_compiled_call_impl", None)
     unet.forward = Forward(unet, seams)
     try:
         yield seams
@@ -209,6 +211,8 @@ def installed(
             del unet.forward
         else:
             unet.forward = before
+        if compiled is not None:
+            unet._compiled_call_impl = compiled
 
 
 class Forward:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from ..core.denoiser import guide
 from ..core.hookspecs import hookimpl
 
 if TYPE_CHECKING:
@@ -20,17 +21,11 @@ def longtake_predict(step: Step, denoiser: Denoiser) -> Tensor:
 
 
 def guided(step: Step, denoiser: Denoiser) -> Tensor:
-    """Move from the unconditional prediction through the conditional one, by the scale of each frame.
+    """Ask for both predictions, and move from the unconditional through the conditional one.
 
     Where every scale is 1 the unconditional branch would count for nothing, and is not run.
     """
     conditional_BFCYX = denoiser(step.latents, step.sigma)
     if step.guidance_F is None or bool((step.guidance_F == 1).all()):
         return conditional_BFCYX
-    return guide(conditional_BFCYX, denoiser(step.latents, step.sigma, conditional=False), step.guidance_F)
-
-
-def guide(conditional_BFCYX: Tensor, unconditional_BFCYX: Tensor, guidance_F: Tensor) -> Tensor:
-    """Return predictions moved from the unconditional ones through the conditional ones, (B, F, C, Y, X)."""
-    scales_F111 = guidance_F.to(conditional_BFCYX)[:, None, None, None]
-    return unconditional_BFCYX + scales_F111 * (conditional_BFCYX - unconditional_BFCYX)
+    return guide(denoiser(step.latents, step.sigma, conditional=False), conditional_BFCYX, step.guidance_F)

@@ -10,7 +10,7 @@ import sysconfig
 import venv
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 # The models of the tests are so small that a second thread only costs time, here and in subprocesses.
@@ -18,10 +18,12 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import settings
 from PIL import Image
 
 import longtake
+from longtake.core.image import fit_image
 from longtake.core.manager import Plugins
 from longtake.core.tiny import svd_scheduler, tiny_pipeline
 from longtake.plugins.proving.cases import Case
@@ -46,6 +48,26 @@ def make_scheduler() -> Callable[..., EulerDiscreteScheduler]:
 def make_pipeline() -> Callable[..., StableVideoDiffusionPipeline]:
     """The function that makes a tiny pipeline, the same one for the same seed."""
     return tiny_pipeline
+
+
+def latents_of_call(pipe: StableVideoDiffusionPipeline, image: Image.Image, frames: int = 6, **asked: Any):
+    """Return the latents that a pipeline makes of an image, with seed 1 in two steps unless something else is asked."""
+    usual = {"height": 24, "width": 32, "num_inference_steps": 2, "output_type": "latent"}
+    asked = {"generator": torch.Generator().manual_seed(asked.pop("seed", 1))} | usual | asked
+    pipe.set_progress_bar_config(disable=True)
+    return pipe(image, num_frames=frames, **asked).frames
+
+
+@pytest.fixture(scope="session")
+def call_pipe() -> Callable[..., Any]:
+    """The function that calls a pipeline of diffusers for a small video."""
+    return latents_of_call
+
+
+@pytest.fixture(scope="session")
+def image(picture: Image.Image) -> Image.Image:
+    """A picture of 32 x 24 pixels, which needs no fitting, so that pipelines and loop see the same."""
+    return fit_image(picture, 32, 24, "crop")
 
 
 @pytest.fixture(scope="session")

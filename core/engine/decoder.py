@@ -17,6 +17,7 @@ from .resample import Upsampler
 from .resblock import ResBlock, temporal_conv
 from .split import Source, Split
 from .walk import Walk
+from .wrapped import check_weights
 
 
 class DecoderEngine:
@@ -28,6 +29,7 @@ class DecoderEngine:
     """
 
     def __init__(self, vae: Any) -> None:
+        check_weights(vae)
         self.decoder = vae.decoder
         middle = vae.decoder.mid_block
         self._first, *self._others = [ResBlock(module) for module in middle.resnets]

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from .wrapped import at_work
+
 
 class Moments(NamedTuple):
     """Of each group of channels: how many numbers, their mean, the sum of their squared deviations from it."""
@@ -60,6 +62,13 @@ def moments_of_frames(states_FCP: Tensor, groups: int) -> Moments:
 
 def normalise(states_NCE: Tensor, moments: Moments, norm: nn.GroupNorm) -> Tensor:
     """Return what ``norm`` gives where the statistics are these; channels are the second dimension."""
+    if "forward" in vars(norm):  # wrapped: its weights may have to be brought
+        with at_work(norm):
+            return _normalise(states_NCE, moments, norm)
+    return _normalise(states_NCE, moments, norm)
+
+
+def _normalise(states_NCE: Tensor, moments: Moments, norm: nn.GroupNorm) -> Tensor:
     channels_each = norm.num_channels // norm.num_groups
     variance_G = moments.squares_G / moments.total
     mean_C, variance_C = (each_G.repeat_interleave(channels_each) for each_G in (moments.mean_G, variance_G))

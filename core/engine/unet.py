@@ -26,7 +26,7 @@ from .split import Source, Split
 from .times import TimeEmbedding
 from .transformer import Strategies, Transformer
 from .walk import Walk
-from .wrapped import at_work
+from .wrapped import at_work, check_weights
 
 DEPTH = 1  # layers at full resolution that run in every call, where deep features are used again
 
@@ -42,11 +42,15 @@ class Engine:
         split: how the work is shared out; it may be replaced between calls.
         make_skips: makes the place for what the way down hands to the way up, once for each call.
 
+    Raises:
+        LongtakeError: weights cannot be read, or something is wrapped around them that would be passed over.
+
     """
 
     def __init__(
         self, unet: Any, strategies: Strategies, split: Split, make_skips: Callable[[], Skips] = Skips
     ) -> None:
+        check_weights(unet)
         self.unet = unet
         self.strategies = strategies
         self.split = split
@@ -69,7 +73,7 @@ class Engine:
         """
         time = TimeEmbedding(embedding_RC)
         call = _Call(sample_FCYX, self.split, time, token_1K, self.strategies, self.make_skips())
-        call.each(self.unet.conv_in, self.unet.conv_in.out_channels)
+        call.each(self.unet.conv_in, self.unet.conv_norm_out.num_channels)
         call.skips.put(call.states)
         deep = self.reuse.of(branch) if self.reuse else None
         if deep is None:

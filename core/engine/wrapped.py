@@ -31,6 +31,34 @@ def bias_plus(layer: Any, more_C: Tensor) -> Tensor:
     return bias_C
 
 
+def is_compiled(module: nn.Module) -> bool:
+    """Whether a module was given to ``torch.compile``, or told to compile itself."""
+    return hasattr(module, "_orig_mod") or module._compiled_call_impl is not None
+
+
+def weights_come_and_go(unet: nn.Module) -> bool:
+    """Whether the weights of parts of the UNet are brought to the device one part after another."""
+    _, *parts = getattr(unet, "_orig_mod", unet).modules()
+    return any(hasattr(part, "_hf_hook") or hasattr(part, "_diffusers_hook") for part in parts)
+
+
+def check_weights(module: nn.Module) -> None:
+    """See that weights can be read while they are put away: the engine merges some before it runs.
+
+    Raises:
+        LongtakeError: they are put away on a disk.
+
+    """
+    for part in module.modules():
+        registry = getattr(part, "_diffusers_hook", None)
+        hook = registry.get_hook("group_offloading") if registry else None
+        if hook is not None and getattr(hook.group, "offload_to_disk_path", None):
+            raise LongtakeError(
+                "the weights are offloaded to a disk, and longtake reads some of them before they are brought back: "
+                "offload them to the host's memory, without offload_to_disk_path"
+            )
+
+
 @contextmanager
 def at_work(module: nn.Module) -> Iterator[None]:
     """Let whoever wraps ``module`` prepare it for the time of the block, as calling it would."""

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from ...core.contracts import GuidanceSchedule, NoiseSchedule, SamplingStrategy, Span
+from ...core.denoiser import guide
 from ...core.errors import ConfigError, LongtakeError
 from ...core.plan import guidance_at, noise_sources
-from ..guidance import guide
 from .told import place
 
 
@@ -81,7 +81,7 @@ class FramewiseGuidance:
                 "guidance over frames needs a negative conditioning; sample with a CFGGuider or a KSampler, not with a "
                 "BasicGuider"
             )
-        return guide(conditional_FCYX, args["uncond_denoised"], scales_F)
+        return guide(args["uncond_denoised"], conditional_FCYX, scales_F)
 
 
 def guided(model: Any, schedule: GuidanceSchedule, trained: int) -> Any:

@@ -1,0 +1,260 @@
+"""longtake in a pipeline of diffusers: ``with longtake.apply(pipe, positional="yarn"): pipe(image, num_frames=100)``.
+
+Two methods of the pipeline are wrapped. ``prepare_latents`` is where it says how long the video is, and draws noise.
+``progress_bar`` is what it enters before its first step and leaves after the last one, also when a step fails: for that
+time the engine stands in for the UNet's forward. Between the loops of two calls the UNet is as diffusers knows it, so
+that offloading, adapters and weights may come and go, and each call merges the weights as they are then.
+"""
+
+from __future__ import annotations
+
+import inspect
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from .config import Config, load_config
+from .contracts import Span
+from .defaults import resolve
+from .errors import ConfigError, LongtakeError, ModelError, did_you_mean
+from .manager import Plugins, load_plugins
+from .model import Model
+from .pipeline import PipelineCall, levels, noise_for
+
+if TYPE_CHECKING:
+    from diffusers import StableVideoDiffusionPipeline
+
+    from .contracts import AttentionStrategy, GuidanceSchedule, MotionSchedule, NoiseSchedule, PositionalStrategy
+    from .registry import Registry
+
+    Asked = str | dict[str, Any] | None
+
+WRAPPED = ("prepare_latents", "progress_bar")
+OFFERED = ("positional", "attention", "noise", "guidance", "motion", "memory", "compile", "plugins")
+# What acts in the UNet; without any of it a video that is not too long needs nothing but the pipeline itself.
+INSIDE = ("positional", "attention", "guidance", "motion", "memory")
+ITS_LOOP = (
+    "it goes beyond the loop of the pipeline; longtake.generate(model=longtake.Model.of(pipe), ...) has a loop for it"
+)
+ITS_LOADING = "the pipeline is loaded already"
+REFUSED = {
+    "sigmas": "noise levels are the scheduler's: pass sigmas=[...] in the call, or change pipe.scheduler",
+    "frames": "pass num_frames=... in the call",
+    "trained": "pipe.unet.config.num_frames says it",
+    "steps": "pass num_inference_steps=... in the call",
+    "seed": "pass generator=torch.Generator().manual_seed(...) in the call",
+    "motion_bucket": "pass motion_bucket_id=... in the call",
+    "noise_aug": "pass noise_aug_strength=... in the call",
+    "decode_chunk": "pass decode_chunk_size=... in the call",
+    "decode_overlap": "the pipeline decodes by itself, in chunks that know nothing of each other (decode_chunk_size)",
+    "speed": "name its parts: guidance={'name': 'linear', 'stop': 0.5}, and sigmas=[...] in the call",
+    **dict.fromkeys(("image", "width", "height", "fps"), "pass it in the call"),
+    **dict.fromkeys(("model", "variant", "dtype", "weights", "device"), ITS_LOADING),
+    **dict.fromkeys(
+        ("output_fps", "enlarge", "preview", "fit"), "files and pictures are left to who calls the pipeline"
+    ),
+    **dict.fromkeys(("context", "sampling", "reuse", "loop", "continues", "end_image", "end_frames"), ITS_LOOP),
+}
+
+
+def apply(
+    pipe: StableVideoDiffusionPipeline,
+    *,
+    positional: PositionalStrategy | Asked = None,
+    attention: AttentionStrategy | Asked = None,
+    noise: NoiseSchedule | Asked = None,
+    guidance: GuidanceSchedule | Asked = None,
+    motion: MotionSchedule | Asked = None,
+    memory: int | str | None = None,
+    compile: bool = False,
+    plugins: Plugins | None = None,
+    **others: Any,
+) -> Applied:
+    """Let a pipeline of diffusers make long videos: from now on, or for the time of a ``with`` block.
+
+    What is not said follows from the length that a call asks for. Up to the frames that the model was trained on the
+    pipeline then runs as it is, bit for bit; beyond them positions are linear, and motion is compensated. Noise and
+    guidance are the pipeline's own unless they are said.
+
+    Args:
+        pipe: that is changed, until :func:`remove` or the end of the block.
+        positional: by name, as a mapping with a name and options, or as an object; the others likewise.
+        attention: which frames see which.
+        noise: what a call starts from that passes no ``latents``.
+        guidance: in the place of the call's ``min_guidance_scale`` and ``max_guidance_scale``.
+        motion: motion bucket and frame rate of each frame, from those that the call asks for.
+        memory: of the device that a call may take while it denoises, such as ``"8GiB"``; by default what is free.
+        compile: whether pieces of the UNet are compiled; they are where the UNet is.
+        plugins: from :func:`longtake.load_plugins`; by default all that are installed.
+        others: nothing; what longtake knows elsewhere is refused with the reason.
+
+    Returns:
+        what undoes it when its block is left; entering it gives the pipeline.
+
+    Raises:
+        LongtakeError: the pipeline is no SVD, or has longtake applied already; an option that does not exist or fit.
+
+    """
+    from diffusers import StableVideoDiffusionPipeline
+
+    if not isinstance(pipe, StableVideoDiffusionPipeline):
+        raise ModelError(f"longtake.apply takes a StableVideoDiffusionPipeline, got {type(pipe).__name__}")
+    if _applied_to(pipe):
+        raise LongtakeError("longtake is applied to this pipeline already; longtake.remove(pipe) first")
+    _refuse(others)
+    Model.of(pipe)  # what is no SVD is refused now
+    registry = (plugins or load_plugins()).registry
+    asked = {
+        "positional": positional,
+        "attention": attention,
+        "noise": noise,
+        "guidance": guidance,
+        "motion": motion,
+        "memory": memory,
+        "compile": compile,
+    }
+    return Applied(
+        pipe, load_config({key: value for key, value in asked.items() if value is not None}, registry), registry
+    )
+
+
+def remove(pipe: StableVideoDiffusionPipeline) -> None:
+    """Undo :func:`apply`: the pipeline is as it was before.
+
+    Raises:
+        LongtakeError: nothing is applied to it.
+
+    """
+    applied = _applied_to(pipe)
+    if applied is None:
+        raise LongtakeError("longtake is not applied to this pipeline, so there is nothing to remove")
+    applied.remove()
+
+
+class Applied(AbstractContextManager["StableVideoDiffusionPipeline"]):
+    """What is applied to a pipeline, until its block is left or :func:`remove` is called."""
+
+    def __init__(self, pipe: StableVideoDiffusionPipeline, config: Config, registry: Registry) -> None:
+        self._pipe = pipe
+        self._config = config
+        self._registry = registry
+        self._call: PipelineCall | None = None
+        # Bound methods of this object, so that a copy of the pipeline has a copy of it, and nothing is kept elsewhere.
+        self._own = {name: vars(pipe)[name] for name in WRAPPED if name in vars(pipe)}
+        self._stock = {name: getattr(pipe, name) for name in WRAPPED}
+        for name in WRAPPED:
+            setattr(pipe, name, getattr(self, name))
+
+    def __enter__(self) -> StableVideoDiffusionPipeline:
+        """Give the pipeline."""
+        return self._pipe
+
+    def __exit__(self, *_: object) -> None:
+        """Undo it, unless that has been done."""
+        if _applied_to(self._pipe) is self:
+            self.remove()
+
+    def __repr__(self) -> str:
+        """Say what is applied, for whoever sees it at the end of a notebook's cell."""
+        said = {kind: strategy for kind in OFFERED if (strategy := getattr(self._config, kind, None))}
+        shown = ", ".join(f"{kind} {getattr(value, 'name', value)}" for kind, value in said.items()) or "defaults"
+        return f"<longtake applied: {shown}; longtake.remove(pipe) undoes it>"
+
+    def remove(self) -> None:
+        """Give the pipeline its own methods back."""
+        self._check_in_place()
+        for name in WRAPPED:
+            if name in self._own:
+                setattr(self._pipe, name, self._own[name])
+            else:
+                delattr(self._pipe, name)
+
+    def prepare_latents(self, *args: Any, **kwargs: Any) -> Tensor:
+        """Do what the pipeline does, once it is known how long the video is to be, from noise of the schedule."""
+        self._check_in_place()
+        stock = self._stock["prepare_latents"]
+        bound = inspect.signature(stock).bind(*args, **kwargs)
+        bound.apply_defaults()
+        self._call = self._begin(bound.arguments)
+        if self._config.noise and bound.arguments["latents"] is None:
+            bound.arguments["latents"] = self._noise(self._config.noise, bound.arguments)
+        latents_BFCYX: Tensor = stock(*bound.args, **bound.kwargs)
+        return latents_BFCYX
+
+    def progress_bar(self, *args: Any, **kwargs: Any) -> Any:
+        """Return the pipeline's progress bar; within that of a denoising the strategies are installed."""
+        self._check_in_place()
+        call, self._call = self._call, None
+        bar = self._stock["progress_bar"](*args, **kwargs)
+        return call.around(bar) if call else bar
+
+    def _begin(self, asked: dict[str, Any]) -> PipelineCall | None:
+        """Return what a call needs in its loop, given the arguments of ``prepare_latents``; None if nothing."""
+        model, config = Model.of(self._pipe), self._config
+        named = config.compile or any(getattr(config, kind) is not None for kind in INSIDE)
+        if asked["num_frames"] <= model.facts.trained and not named:
+            return None
+        told = {
+            "frames": asked["num_frames"],
+            "width": asked["width"],
+            "height": asked["height"],
+            "steps": len(levels(self._pipe.scheduler)),
+            "motion_bucket": 0.0,  # until the UNet is told
+            "seed": 0,  # noise has its own generators
+            "device": str(model.device),
+            "dtype": str(model.dtype).removeprefix("torch."),
+            "weights": model.weights,
+        }
+        resolved = resolve(config.model_copy(update=told), model.facts, self._registry)
+        return PipelineCall(self._pipe, resolved, model.facts, guided=config.guidance is not None)
+
+    def _noise(self, schedule: NoiseSchedule, asked: dict[str, Any]) -> Tensor | None:
+        """Return the noise of a call; None where its generators do not fit, so that the pipeline says so."""
+        generator, batch, frames = asked["generator"], asked["batch_size"], asked["num_frames"]
+        if isinstance(generator, list) and len(generator) != batch:
+            return None
+        rows, columns = (asked[side] // self._pipe.vae_scale_factor for side in ("height", "width"))
+        shape_BFCYX = (batch, frames, asked["num_channels_latents"] // 2, rows, columns)
+        span = Span(frames=frames, trained=self._pipe.unet.config.num_frames)
+        return noise_for(schedule, span, shape_BFCYX, generator).to(asked["device"], asked["dtype"])
+
+    def _check_in_place(self) -> None:
+        """See that both methods are ours: a call that came by one alone would do half of what is applied.
+
+        Raises:
+            LongtakeError: one of them has been replaced since.
+
+        """
+        for name in WRAPPED:
+            if not _is_ours(self._pipe, name, self):
+                raise LongtakeError(
+                    f"pipe.{name} has been replaced since longtake.apply, which needs it: put it back, and replace it "
+                    "before longtake.apply"
+                )
+
+
+def _is_ours(pipe: Any, name: str, applied: Applied) -> bool:
+    return getattr(vars(pipe).get(name), "__self__", None) is applied
+
+
+def _applied_to(pipe: Any) -> Applied | None:
+    """Return what is applied to a pipeline: its methods know."""
+    for name in WRAPPED:
+        owner = getattr(getattr(pipe, name, None), "__self__", None)
+        if isinstance(owner, Applied):
+            return owner
+    return None
+
+
+def _refuse(others: dict[str, Any]) -> None:
+    """Refuse what longtake can elsewhere, and what it does not know.
+
+    Raises:
+        ConfigError: there is any.
+
+    """
+    for name in others:
+        if name in REFUSED:
+            raise ConfigError(f"longtake.apply takes no {name}: {REFUSED[name]}")
+        raise ConfigError(f"longtake.apply takes no {name}; known: {', '.join(OFFERED)}{did_you_mean(name, OFFERED)}")
