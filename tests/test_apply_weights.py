@@ -7,6 +7,7 @@ import copy
 import pytest
 import torch
 from torch import nn
+from torch._dynamo.utils import counters
 
 from longtake import Model, apply, generate, remove
 from longtake.core.engine import split
@@ -35,6 +36,12 @@ def pipe(stock):
 def long(stock, image):
     """What comes of six frames where nothing else is done."""
     return generate(image, model=Model.of(stock), frames=6, steps=2, seed=1, **SMALL).latents[None]
+
+
+@pytest.fixture(scope="module")
+def plain(stock, call_pipe, image):
+    """What a pipeline makes that nothing is done to."""
+    return call_pipe(stock, image, 2)
 
 
 def names_of(module) -> dict[str, tuple[str, ...]]:
@@ -69,10 +76,11 @@ OFFLOADS = [model_offload, sequential_offload, blocks_offload, leaves_offload]
 
 @pytest.mark.parametrize("first", ["offload", "apply"])
 @pytest.mark.parametrize("offload", OFFLOADS)
-def test_weights_may_be_offloaded_before_and_after(pipe, call_pipe, image, long, offload, first):
+def test_weights_may_be_offloaded_before_and_after(pipe, call_pipe, image, long, plain, offload, first):
     """Of sequential offloading nothing could be read that is not brought: its weights are on no device at all."""
     same = copy.deepcopy(pipe)
     offload(same)
+    call_pipe(same, image, 2, num_inference_steps=1)
     if first == "apply":
         apply(pipe)
     offload(pipe)
@@ -81,7 +89,7 @@ def test_weights_may_be_offloaded_before_and_after(pipe, call_pipe, image, long,
     for _ in range(2):
         torch.testing.assert_close(call_pipe(pipe, image), long, **TOLERANCE)
     remove(pipe)
-    torch.testing.assert_close(call_pipe(pipe, image), call_pipe(same, image), atol=0, rtol=0)
+    assert torch.equal(call_pipe(pipe, image, 2), plain)
     assert names_of(pipe.unet) == names_of(same.unet)
     assert set(vars(pipe)) == set(vars(same))
 
@@ -205,13 +213,19 @@ def test_a_compiled_unet_has_the_engines_pieces_compiled(pipe, call_pipe, image,
         else:
             pipe.unet.compile(backend="eager")
         before = dict(vars(pipe.unet))
+        counters.clear()
         torch.testing.assert_close(call_pipe(pipe, image), long, **TOLERANCE)
         assert asked
+        assert not counters["frames"]  # the engine as a whole is not traced
         after = dict(vars(pipe.unet))
         assert {name: id(value) for name, value in after.items()} == {name: id(value) for name, value in before.items()}
-    asked.clear()
+
+
+def test_pieces_are_compiled_where_it_is_asked_for(pipe, call_pipe, image, monkeypatch):
+    asked = []
+    monkeypatch.setattr(split, "compiled", lambda piece: asked.append(piece) or piece)
     with apply(pipe, compile=True):
-        call_pipe(pipe, image)
+        call_pipe(pipe, image, 2, num_inference_steps=1)
     assert asked
 
 
