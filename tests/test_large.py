@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import torch
 
@@ -53,7 +55,17 @@ def full_size_pipeline(scheduler):
     )
 
 
+@pytest.fixture
+def all_cores():
+    """As many threads as there are cores, which other tests have no use for."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(os.cpu_count() or 1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.mark.large
+@pytest.mark.usefixtures("all_cores")
 def test_a_full_size_svd_xt_loads_and_runs_through_the_real_path(make_scheduler, tmp_path, picture):
     full_size_pipeline(make_scheduler()).save_pretrained(tmp_path / "svd-xt", variant="fp16")
     model = longtake.load_model(str(tmp_path / "svd-xt"), dtype="bfloat16", device="cpu")
@@ -71,7 +83,6 @@ def test_a_full_size_svd_xt_loads_and_runs_through_the_real_path(make_scheduler,
         unet=UnetShape((320, 640, 1280, 1280), layers=2, latent_channels=4, parameters=1_524_623_082),
         vae_channels=(128, 256, 512, 512),
     )
-    result = longtake.generate(
-        picture, model=model, frames=27, width=64, height=64, steps=1, seed=0, positional="yarn", attention="freenoise"
-    )
+    strategies = {"positional": "yarn", "attention": "freenoise", "guidance": {"name": "constant", "scale": 1}}
+    result = longtake.generate(picture, model=model, frames=27, width=64, height=64, steps=1, seed=0, **strategies)
     assert result.frames.shape == (27, 64, 64, 3)
