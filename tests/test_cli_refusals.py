@@ -63,7 +63,7 @@ BAD: dict[str, tuple[str, str, str, tuple[str, ...], tuple[str, ...]]] = {
         "start.png", "out.mp4", "{models}/empty", (), ("no SVD in diffusers' layout: it has no model_index.json",),
     ),
     "missing model folder": (
-        "start.png", "out.mp4", "{models}/none", (), ("none' does not exist; give a diffusers folder, a name on",),
+        "start.png", "out.mp4", "{models}/none", (), ("none' does not exist; give a diffusers folder, a single",),
     ),
     "missing weights": (
         "start.png", "out.mp4", "{models}/lost", (), ("cannot be loaded:", "no file named diffusion_pytorch_model"),

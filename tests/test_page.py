@@ -13,6 +13,7 @@ import longtake
 from longtake.plugins.proving import commands
 from longtake.plugins.proving.clips import KINDS
 from longtake.plugins.proving.figures import draw_curves, draw_shares, draw_worlds
+from longtake.plugins.proving.methods import FAMILIES
 from longtake.plugins.proving.page import Page, measures
 from longtake.plugins.proving.report import estimate
 from longtake.plugins.proving.results import COLUMNS, write_results
@@ -77,7 +78,7 @@ def test_every_measure_has_a_unit_a_direction_and_a_meaning():
 
 def test_pictures_show_every_method_and_world(rows, tmp_path):
     draw_curves(rows, tmp_path / "curves.png")
-    draw_shares(rows, tmp_path / "shares.png")
+    draw_shares(rows, tmp_path / "shares.png", FAMILIES)
     draw_worlds(tmp_path / "worlds.png")
     curves = np.asarray(Image.open(tmp_path / "curves.png").convert("RGB")).reshape(-1, 3)
     for colour in ((31, 119, 180), (255, 127, 14), (44, 160, 44)):  # one for each method

@@ -117,7 +117,8 @@ def _sheet(blocks: Mapping[str, Mapping[str, Array]], path: Path) -> None:
 
     strips = [(name, video_FHW3) for block in blocks.values() for name, video_FHW3 in block.items()]
     labels = 0.2 + 0.075 * max(len(name) for name, _ in strips)  # inches beside the strips
-    figure = Figure(figsize=(labels + 0.8 * SHOWN_FRAMES, 0.8 * len(strips) + 0.3), layout="constrained")
+    width = 0.8 * SHOWN_FRAMES * (1 + GAP / strips[0][1].shape[2])
+    figure = Figure(figsize=(labels + width, 0.8 * len(strips) + 0.3), layout="constrained")
     for place, (panel, (name, video_FHW3)) in enumerate(
         zip(figure.subplots(len(strips), 1, squeeze=False).flat, strips, strict=True)
     ):
