@@ -127,6 +127,7 @@ def _sheet(blocks: Mapping[str, Mapping[str, Array]], path: Path) -> None:
             np.pad(frame, ((0, 0), (0, GAP), (0, 0)), constant_values=1) for frame in video_FHW3[shown_F].clip(0, 1)
         ]
         panel.imshow(np.concatenate(frames, axis=1), interpolation="nearest")
+        panel.set_anchor("E")  # whatever room is left is for the names
         size = video_FHW3.shape[2]
         panel.set_xticks(np.arange(SHOWN_FRAMES) * (size + GAP) + size / 2 - 0.5, shown_F if place == 0 else [])
         panel.xaxis.tick_top()
