@@ -15,7 +15,7 @@ test: .venv/dev
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 large: .venv/dev
-	$(BIN)/python -m pytest -m large
+	$(BIN)/python -m pytest -m "large or slow"
 
 lint: .venv/dev
 	$(BIN)/ruff check .

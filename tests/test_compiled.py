@@ -16,6 +16,7 @@ from longtake.core.errors import LongtakeError
 
 
 @torch.no_grad()
+@pytest.mark.slow
 def test_compiled_pieces_give_the_same_numbers_at_every_step(tiny_model, builtins):
     """A graph that breaks would be refused, as every piece is compiled whole."""
     unet = tiny_model.pipeline.unet

@@ -98,6 +98,7 @@ def test_a_resumed_training_is_the_same_training(tmp_path_factory, stop_at, log_
     assert logs[0][-1][1] == 12
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [40])  # not the usual one
 def test_training_makes_a_folder_that_the_stock_pipeline_loads(tmp_path, size):
     from diffusers import StableVideoDiffusionPipeline
