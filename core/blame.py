@@ -57,20 +57,20 @@ def blaming(plugins: Plugins, but: tuple[type[Exception], ...] = ()) -> Iterator
 
 def _blamed(error: Exception, plugins: Plugins) -> str | None:
     """Return what is to be said of an error that comes from a plugin; None of one that does not."""
-    theirs = plugins_by_module(plugins)
-    guilty = [(frame, line) for frame, line in traceback.walk_tb(error.__traceback__) if _module(frame) in theirs]
+    theirs = _modules(plugins)
+    guilty = [(frame, line) for frame, line in traceback.walk_tb(error.__traceback__) if _owner(frame, theirs)]
     if not guilty:
         return None
     frame, line = guilty[-1]
-    strategies = [each.f_locals["self"] for each, _ in guilty if isinstance(each.f_locals.get("self"), Strategy)]
+    strategies = [strategy for each, _ in guilty if (strategy := _strategy(each))]
     what = f"its {strategies[-1].kind} strategy {strategies[-1].name!r}" if strategies else guilty[0][0].f_code.co_name
     return (
-        f"plugin {theirs[_module(frame)]!r} failed in {what}{_step(error)}: {type(error).__name__}: {error}\n"
+        f"plugin {_owner(frame, theirs)!r} failed in {what}{_step(error)}: {type(error).__name__}: {error}\n"
         f"at {frame.f_code.co_filename}, line {line}"
     )
 
 
-def plugins_by_module(plugins: Plugins) -> dict[str, str]:
+def _modules(plugins: Plugins) -> dict[str, str]:
     """Return the modules of third-party plugins and of their strategies, with the plugin's name."""
     manager, registry = plugins
     found = {}
@@ -83,8 +83,15 @@ def plugins_by_module(plugins: Plugins) -> dict[str, str]:
     return found
 
 
-def _module(frame: FrameType) -> str:
-    return str(frame.f_globals.get("__name__"))
+def _owner(frame: FrameType, theirs: dict[str, str]) -> str | None:
+    """Return the plugin whose code a frame runs, or whose strategy in a method that it has from the contract."""
+    strategy = _strategy(frame)
+    return theirs.get(str(frame.f_globals.get("__name__"))) or theirs.get(type(strategy).__module__)
+
+
+def _strategy(frame: FrameType) -> Strategy | None:
+    strategy = frame.f_locals.get("self")
+    return strategy if isinstance(strategy, Strategy) else None
 
 
 def _whose(strategy: Strategy, registry: Registry) -> str:

@@ -59,9 +59,8 @@ def decode(
         unscaled_FCYX = 1 / vae.config.scaling_factor * latents_FCYX.to(model.device, vae.dtype)
         together = chunk * math.ceil(FEWEST_DECODED / chunk)
         parts = list(_parts(frames, together, overlap, ring))
-        if not ring and any(
-            part.last - part.first == frames for part in parts
-        ):  # where there is room for that, once is enough
+        # Where there is room for all, once is enough; but a ring has no part that is all.
+        if not ring and any(part.last - part.first == frames for part in parts):
             decoded_FCHW = engine.run(unscaled_FCYX, Split(workspace))
             yield from (to_pictures(each_FCHW) for each_FCHW in decoded_FCHW.split(chunk))
             return

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from .single_file import SCHEDULER
+
 if TYPE_CHECKING:
     from diffusers import EulerDiscreteScheduler, StableVideoDiffusionPipeline
 
@@ -14,20 +16,7 @@ def svd_scheduler(**changes: Any) -> EulerDiscreteScheduler:
     """Return diffusers' scheduler with the settings of SVD."""
     from diffusers import EulerDiscreteScheduler
 
-    settings = {
-        "beta_start": 0.00085,
-        "beta_end": 0.012,
-        "beta_schedule": "scaled_linear",
-        "prediction_type": "v_prediction",
-        "interpolation_type": "linear",
-        "use_karras_sigmas": True,
-        "timestep_spacing": "leading",
-        "timestep_type": "continuous",
-        "sigma_min": 0.002,
-        "sigma_max": 700.0,
-        "steps_offset": 1,
-    }
-    return EulerDiscreteScheduler(**settings | changes)
+    return EulerDiscreteScheduler(**SCHEDULER | changes)
 
 
 def tiny_pipeline(seed: int = 0, *, trained: int = 4, cross: int = 16) -> StableVideoDiffusionPipeline:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import torch
-from comfy_stand_ins import Euler, Guider, ModelPatcher, SVD_img2vid, karras, prepare_noise
+from comfy_model import ModelPatcher, SVD_img2vid
+from comfy_stand_ins import Euler, Guider, karras, prepare_noise
 
 
 def stock(returns, required, function, optional=None):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import site
 import subprocess
@@ -23,6 +24,7 @@ from hypothesis import settings
 from PIL import Image
 
 import longtake
+from longtake.core.engine.unet import Engine
 from longtake.core.image import fit_image
 from longtake.core.manager import Plugins
 from longtake.core.tiny import svd_scheduler, tiny_pipeline
@@ -57,6 +59,44 @@ def latents_of_call(pipe: StableVideoDiffusionPipeline, image: Image.Image, fram
     asked = {"generator": torch.Generator().manual_seed(asked.pop("seed", 1))} | usual | asked
     pipe.set_progress_bar_config(disable=True)
     return pipe(image, num_frames=frames, **asked).frames
+
+
+@pytest.fixture(scope="session")
+def stock(make_pipeline: Callable[..., StableVideoDiffusionPipeline]) -> StableVideoDiffusionPipeline:
+    """A pipeline that is only copied."""
+    return make_pipeline()
+
+
+@pytest.fixture
+def pipe(stock: StableVideoDiffusionPipeline) -> StableVideoDiffusionPipeline:
+    """A pipeline that may be changed for good."""
+    return copy.deepcopy(stock)
+
+
+@pytest.fixture(scope="session")
+def long(stock: StableVideoDiffusionPipeline, image: Image.Image) -> torch.Tensor:
+    """The latents of six frames of that pipeline where nothing else is done."""
+    asked = {"frames": 6, "steps": 2, "seed": 1, "height": 24, "width": 32}
+    return longtake.generate(image, model=longtake.Model.of(stock), **asked).latents[None]
+
+
+@pytest.fixture
+def out_of_memory_once(monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[Any]]:
+    """The function that lets the fourth call of the engine run out of memory; it gives how each call is split."""
+
+    def arm() -> list[Any]:
+        run, splits = Engine.run, []
+
+        def sometimes(self: Engine, *given: Any, **more: Any) -> Any:
+            splits.append(self.split)
+            if len(splits) == 4:
+                raise torch.OutOfMemoryError("tried to allocate 2 GiB")
+            return run(self, *given, **more)
+
+        monkeypatch.setattr(Engine, "run", sometimes)
+        return splits
+
+    return arm
 
 
 @pytest.fixture(scope="session")

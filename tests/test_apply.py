@@ -6,6 +6,7 @@ import types
 
 import pytest
 import torch
+from applied import SMALL, TOLERANCE
 
 import longtake
 from longtake import Model, apply, generate
@@ -15,9 +16,6 @@ from longtake.core.manager import add_plugin
 from longtake.plugins.attention.freenoise import FreeNoiseWindows
 
 TRAINED = 4
-SMALL = {"height": 24, "width": 32}
-# Latents end at about 1, but begin at 700, where neighbours in float32 are 6e-5 apart.
-TOLERANCE = {"atol": 5e-4, "rtol": 0}
 
 
 @pytest.fixture(scope="module")

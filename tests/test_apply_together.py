@@ -2,38 +2,13 @@
 
 from __future__ import annotations
 
-import copy
-
 import pytest
 import torch
+from applied import ENGINE, TOLERANCE
 
 import longtake
-from longtake import Model, apply, generate
+from longtake import apply
 from longtake.core.errors import LongtakeError
-
-SMALL = {"height": 24, "width": 32}
-# Latents end at about 1, but begin at 700, where neighbours in float32 are 6e-5 apart.
-TOLERANCE = {"atol": 5e-4, "rtol": 0}
-# Frames as trained, so that the stock pipeline is the oracle, but through the engine, because strategies are named.
-ENGINE = {"positional": "linear", "attention": "freenoise"}
-
-
-@pytest.fixture(scope="module")
-def stock(make_pipeline):
-    """A pipeline that is only copied."""
-    return make_pipeline()
-
-
-@pytest.fixture
-def pipe(stock):
-    """A pipeline that may be changed for good."""
-    return copy.deepcopy(stock)
-
-
-@pytest.fixture(scope="module")
-def long(stock, image):
-    """What comes of six frames where nothing else is done."""
-    return generate(image, model=Model.of(stock), frames=6, steps=2, seed=1, **SMALL).latents[None]
 
 
 def attention_slicing(pipe):

@@ -141,20 +141,12 @@ def test_a_copy_of_a_pipeline_is_applied_by_itself(make_pipeline, call_pipe, ima
     assert torch.equal(call_pipe(copied, image), stock)
 
 
-def test_memory_is_planned_as_in_the_loop(pipe, call_pipe, image, monkeypatch, caplog):
+def test_memory_is_planned_as_in_the_loop(pipe, call_pipe, image, out_of_memory_once, caplog):
     with apply(pipe):
         long = call_pipe(pipe, image)
     with apply(pipe, memory="10KiB"), pytest.raises(ConfigError, match="6 frames of 32x24 take at least .*what fits"):
         call_pipe(pipe, image)
-    run, calls = Engine.run, []
-
-    def sometimes(self, *given, **more):
-        calls.append(self.split)
-        if len(calls) == 4:
-            raise torch.OutOfMemoryError("tried to allocate 2 GiB")
-        return run(self, *given, **more)
-
-    monkeypatch.setattr(Engine, "run", sometimes)
+    calls = out_of_memory_once()
     with apply(pipe):
         torch.testing.assert_close(call_pipe(pipe, image), long, **TOLERANCE)
     assert "out of memory at step 2; going on with about" in caplog.text

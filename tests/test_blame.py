@@ -33,6 +33,11 @@ def plugins_with():
     sys.modules.pop("longtake_odd", None)
 
 
+REGISTER = """
+@longtake.hookimpl
+def longtake_register_strategies(register):
+    register(Odd)
+"""
 ATTENTION = """
 class Odd(longtake.AttentionStrategy):
     name = "odd"
@@ -40,10 +45,6 @@ class Odd(longtake.AttentionStrategy):
         if span.step < 1:
             return super().attend(q_PNFD, k_PNFD, v_PNFD, span, scale)
         return {wrong}
-
-@longtake.hookimpl
-def longtake_register_strategies(register):
-    register(Odd)
 """
 
 
@@ -70,7 +71,7 @@ def longtake_register_strategies(register):
     ],
 )
 def test_a_strategy_that_fails_in_mid_run_is_named(tiny_model, picture, plugins_with, tmp_path, wrong, message):
-    plugins = plugins_with(ATTENTION.format(wrong=wrong))
+    plugins = plugins_with(ATTENTION.format(wrong=wrong) + REGISTER)
     with pytest.raises(PluginError, match=message):
         generate(picture, model=tiny_model, plugins=plugins, attention="odd", output=tmp_path / "a.npy", **SMALL)
     assert not list(tmp_path.iterdir())
@@ -82,10 +83,6 @@ class Odd(longtake.PositionalStrategy):
     name = "odd"
     def positions(self, frames_F, span):
         return {wrong}
-
-@longtake.hookimpl
-def longtake_register_strategies(register):
-    register(Odd)
 """
 
 
@@ -102,10 +99,9 @@ def longtake_register_strategies(register):
     ],
 )
 def test_what_fails_while_it_is_planned_is_named_too(tiny_model, picture, plugins_with, wrong, message):
+    plugins = plugins_with(POSITIONAL.format(wrong=wrong) + REGISTER)
     with pytest.raises(PluginError, match=message):
-        generate(
-            picture, model=tiny_model, plugins=plugins_with(POSITIONAL.format(wrong=wrong)), positional="odd", **SMALL
-        )
+        generate(picture, model=tiny_model, plugins=plugins, positional="odd", **SMALL)
 
 
 @pytest.mark.parametrize(
@@ -126,6 +122,13 @@ def test_a_prediction_of_another_shape_is_refused(tiny_model, picture, plugins_w
     plugins = plugins_with("@longtake.hookimpl\ndef longtake_predict(step):\n    return step.latents[:, 1:]\n")
     with pytest.raises(PluginError, match=r"must return \(1, 7, .*\), got \(1, 6, .*\) at step 1 of 3"):
         generate(picture, model=tiny_model, plugins=plugins, **SMALL)
+
+
+def test_a_method_that_is_lacking_is_said_to_lack(tiny_model, picture, plugins_with):
+    code = "class Odd(longtake.GuidanceSchedule):\n    name = 'lazy'\n" + REGISTER
+    said = "plugin 'odd' failed in its guidance strategy 'lazy': NotImplementedError: .*'lazy' has no method scales"
+    with pytest.raises(PluginError, match=said):
+        generate(picture, model=tiny_model, plugins=plugins_with(code), guidance="lazy", **SMALL)
 
 
 def test_what_is_not_a_plugins_fault_is_not_blamed_on_it(tiny_model, picture, plugins_with, monkeypatch):

@@ -175,19 +175,11 @@ def test_out_of_memory_that_nothing_helps_is_raised():
     assert len(exhausted.splits) < 10
 
 
-def test_a_run_that_is_out_of_memory_half_way_gives_the_same_video(tiny_model, picture, builtins, monkeypatch, caplog):
-    from longtake.core.engine.unet import Engine
-
+def test_a_run_that_is_out_of_memory_half_way_gives_the_same_video(
+    tiny_model, picture, builtins, out_of_memory_once, caplog
+):
     whole = generate(picture, model=tiny_model, plugins=builtins, frames=7, **SMALL)
-    run, calls = Engine.run, []
-
-    def sometimes(self, *given, **more):
-        calls.append(self.split)
-        if len(calls) == 4:
-            raise torch.OutOfMemoryError("tried to allocate 2 GiB")
-        return run(self, *given, **more)
-
-    monkeypatch.setattr(Engine, "run", sometimes)
+    calls = out_of_memory_once()
     again = generate(picture, model=tiny_model, plugins=builtins, frames=7, **SMALL)
     assert "out of memory at sigma" in caplog.text
     assert calls[4] != calls[3]

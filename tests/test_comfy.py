@@ -6,30 +6,13 @@ import copy
 
 import pytest
 import torch
-from comfy_stand_ins import (
-    COLUMNS,
-    FRAMES,
-    ROWS,
-    SCALING,
-    TRAINED,
-    Euler,
-    Guider,
-    InterruptProcessingException,
-    ModelPatcher,
-    SVD_img2vid,
-    karras,
-    load,
-    prepare_noise,
-    sampled,
-    told,
-)
+from comfy_compared import REGISTRY, close, sampled_by_longtake
+from comfy_model import FRAMES, TRAINED, ModelPatcher, SVD_img2vid, load
+from comfy_stand_ins import Euler, InterruptProcessingException, sampled
 
-import longtake
-from longtake import AttentionStrategy, PositionalStrategy, Span, installed, load_config, make_plan, resolve
-from longtake.core.conditioning import Conditioning
+from longtake import AttentionStrategy, PositionalStrategy, Span
 from longtake.core.course import Course
-from longtake.core.denoiser import UnetDenoiser
-from longtake.core.errors import ConfigError, LongtakeError, ModelError
+from longtake.core.errors import LongtakeError, ModelError
 from longtake.core.testing import example_options
 from longtake.plugins.attention.decay import Decay
 from longtake.plugins.attention.freenoise import FreeNoiseWindows
@@ -37,18 +20,14 @@ from longtake.plugins.attention.full import Full
 from longtake.plugins.attention.looped import Looped
 from longtake.plugins.comfy import patches
 from longtake.plugins.comfy.patches import Attention, Block, Positions, patched, seams_of, transformers
-from longtake.plugins.comfy.sampling import ComfyNoise, ComfySampler, FramewiseGuidance, guided
-from longtake.plugins.sampling.chain import Chain
-from longtake.plugins.sampling.freeinit import FreeInit
+from longtake.plugins.comfy.sampling import ComfyNoise, ComfySampler, guided
 from longtake.positional.dynamic import Dynamic
 from longtake.positional.linear import Linear
 from longtake.positional.none import Unchanged
 from longtake.positional.ntk import Ntk
 from longtake.schedules.guidance import Constant
-from longtake.schedules.guidance import Linear as LinearGuidance
-from longtake.schedules.noise import FreeNoise, Independent
+from longtake.schedules.noise import Independent
 
-REGISTRY = longtake.load_plugins(third_party=False).registry
 INSIDE = ("positional", "attention")
 
 
@@ -73,41 +52,6 @@ def plain(model):
 def short(model):
     """What it makes of as many frames as the model was trained on."""
     return sampled(model, frames=TRAINED)
-
-
-def sampled_by_longtake(tiny_model, *, frames=FRAMES, steps=2, seed=5, guidance=None, motion=100.0, **strategies):
-    """Return what longtake's own loop makes of the same, (F, C, Y, X)."""
-    data = {"frames": frames, "steps": steps, "seed": seed, "width": COLUMNS * 8, "height": ROWS * 8}
-    data |= {"motion_bucket": motion, "motion": "constant", "guidance": guidance or Constant(scale=2.0)}
-    sampling = strategies.pop("sampling", None)
-    config = load_config(
-        data | {"positional": "none", "attention": "full", "noise": "independent"} | strategies, REGISTRY
-    )
-    facts = tiny_model.facts
-    config = resolve(config, facts, REGISTRY)
-    plan = make_plan(config, facts)
-    generator = torch.Generator().manual_seed(seed)
-    noise = config.noise.noise((1, frames, 4, ROWS, COLUMNS), plan.noise_sources_F, generator)
-    (embedding, said) = told()[0][0]
-    conditioning = Conditioning(embedding, said["concat_latent_image"], 0.02)
-    unet = tiny_model.pipeline.unet
-    with installed(unet, config.positional, config.attention, trained=facts.trained) as seams:
-
-        class Sampler:
-            def __call__(self, noise):
-                denoiser = UnetDenoiser(unet, conditioning, plan, seams)
-                return longtake.denoise(denoiser, noise, plan.sigmas_S1, plan.guidance_SF)
-
-            def fresh(self, like):
-                return torch.randn(like.shape, generator=generator)
-
-        made = (sampling or REGISTRY.build("sampling", "joint")).sample(Sampler(), noise)
-    return made[0] / SCALING
-
-
-def close(made, expected):
-    # Latents of 2000 in float32, divided by the scaling: a last digit is 0.0007.
-    torch.testing.assert_close(made, expected, atol=2e-3, rtol=0)
 
 
 def everything_of(model) -> list[tuple[str, int, tuple[str, ...]]]:
@@ -378,63 +322,3 @@ def test_a_strategy_of_a_third_party_is_told_frames_step_and_whole_frames_of_one
     # Both branches at two levels of the UNet, one video after another.
     assert {(span.rows, span.columns, pixels) for span, pixels in TOLD} == {(6, 8, 48), (3, 4, 12)}
     close(sampled(patched(model, TRAINED, Hot())), sampled_by_longtake(tiny_model, positional=Hot()))
-
-
-def test_guidance_over_frames_is_longtakes_own(model, tiny_model):
-    schedule = LinearGuidance(min=1.0, max=3.0)
-    for cfg in (1.0, 2.0):  # whatever the sampler's cfg is
-        close(sampled(guided(model, schedule, TRAINED), cfg=cfg), sampled_by_longtake(tiny_model, guidance=schedule))
-    late = LinearGuidance(stop=0.5)
-    close(sampled(guided(model, late, TRAINED), steps=3), sampled_by_longtake(tiny_model, steps=3, guidance=late))
-    assert torch.equal(
-        sampled(guided(guided(model, late, TRAINED), schedule, TRAINED)), sampled(guided(model, schedule, TRAINED))
-    )
-    one = sampled(model, cfg=1.0)
-    assert torch.equal(sampled(guided(model, Constant(scale=1.0), TRAINED), negative=False, cfg=1.0), one)
-    with pytest.raises(ConfigError, match="needs a negative conditioning; sample with a CFGGuider or a KSampler"):
-        sampled(guided(model, schedule, TRAINED), negative=False)
-
-
-def test_noise_is_shuffled_as_in_longtakes_own_loop_and_seeded(model, tiny_model):
-    noise = ComfyNoise(5, FreeNoise(), TRAINED)
-    assert noise.seed == 5
-    latents = {"samples": torch.zeros(FRAMES, 4, ROWS, COLUMNS)}
-    drawn = noise.generate_noise(latents)
-    fresh = prepare_noise(torch.zeros(TRAINED, 4, ROWS, COLUMNS), 5)
-    assert torch.equal(drawn[:TRAINED], fresh)
-    assert all(any(torch.equal(frame, each) for each in fresh) for frame in drawn)
-    assert torch.equal(noise.generate_noise(latents), drawn)
-    assert not torch.equal(ComfyNoise(6, FreeNoise(), TRAINED).generate_noise(latents), drawn)
-    close(sampled(model, noise=noise), sampled_by_longtake(tiny_model, noise="freenoise"))
-    some = noise.generate_noise({"samples": latents["samples"][:3], "batch_index": [2, 8, 5]})
-    assert torch.equal(some, drawn[[2, 8, 5]])
-    assert torch.isfinite(ComfyNoise(2**64 - 1, FreeNoise(), TRAINED).generate_noise(latents)).all()
-
-
-@pytest.mark.parametrize("seed", [5, 2**64 - 1])
-def test_freeinit_denoises_again_as_longtakes_own_loop_does(model, plain, tiny_model, seed):
-    sampler, seen = ComfySampler(Euler(), FreeInit(iterations=2)), []
-    made = sampled(model, sampler=sampler, seed=seed, callback=lambda step, *_: seen.append(step))
-    assert seen == [0, 1, 0, 1]
-    assert torch.equal(sampled(model, sampler=sampler, seed=seed), made)
-    assert not torch.equal(made, plain)
-    if seed == 5:
-        close(made, sampled_by_longtake(tiny_model, sampling=FreeInit(iterations=2)))
-    assert sampler.max_denoise.__self__ is sampler.inner
-
-
-def test_sampling_that_cannot_be_in_comfyui_says_so(model):
-    with pytest.raises(LongtakeError, match="'chain' makes a video in parts, which needs longtake's own loop"):
-        sampled(model, sampler=ComfySampler(Euler(), Chain()))
-    guider = Guider(model)
-    guider.set_conds(*told())
-    latents = torch.ones(FRAMES, 4, ROWS, COLUMNS)
-    with pytest.raises(ConfigError, match="'freeinit' begins with noise; give it empty latents, without a mask"):
-        guider.sample(torch.randn(latents.shape), latents, ComfySampler(Euler(), FreeInit()), karras(2), seed=1)
-
-
-def test_a_function_after_guidance_is_asked_about_the_frames_of_the_step():
-    args = {"cond_denoised": torch.full((3, 1, 1, 1), 2.0), "uncond_denoised": torch.ones(3, 1, 1, 1), "uncond": [1]}
-    args |= {"sigma": torch.tensor([5.0] * 3), "model_options": {"transformer_options": {"sample_sigmas": karras(4)}}}
-    made = FramewiseGuidance(LinearGuidance(min=1, max=3), TRAINED)(args)
-    assert made.flatten().tolist() == [2.0, 3.0, 4.0]

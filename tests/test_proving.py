@@ -1,6 +1,7 @@
 """The small model: its training can be resumed, its card agrees with its log."""
 
 import csv
+import json
 import re
 import shutil
 import subprocess
@@ -19,8 +20,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 import longtake
+from longtake.core.facts import embedded_model
 from longtake.plugins.proving import commands
-from longtake.plugins.proving.architecture import Architecture
+from longtake.plugins.proving.architecture import Architecture, scheduler
 from longtake.plugins.proving.check import measure_pipeline
 from longtake.plugins.proving.clips import KINDS, Clips
 from longtake.plugins.proving.export import export
@@ -221,3 +223,11 @@ def test_the_card_says_what_the_log_says():
         assert int(steps) == int(last[stage]["step"])
         assert float(loss) == float(last[stage]["loss"])
         assert float(seconds) == round(float(last[stage]["seconds"]))
+
+
+def test_the_scheduler_is_that_of_the_models_folder_which_was_written_before():
+    told = json.loads((embedded_model() / "scheduler" / "scheduler_config.json").read_text())
+    known = dict(scheduler().config)
+    assert {key: known[key] for key in told if not key.startswith("_")} == {
+        key: value for key, value in told.items() if not key.startswith("_")
+    }

@@ -235,8 +235,19 @@ def test_a_method_takes_the_stage_with_the_most_clips_and_no_stage_that_has_it_n
     assert asked("screen", ["linear"], [28])[1][1:] == (28, 2)
     with pytest.raises(LongtakeError, match="stage 'final' has no method 'ntk'; it is in: screen"):
         asked("final", ["ntk"], [])
-    everything = asked("all", [], [])
-    assert len({(method.name, frames, seeds) for method, frames, seeds in everything}) == len(everything)
+
+
+def test_no_cell_is_worked_out_twice_though_stages_share_methods(tmp_path, monkeypatch):
+    cells = []
+
+    def collected(every, folder, workers, finished):
+        cells.extend(every)
+        raise LongtakeError("enough")
+
+    monkeypatch.setattr("longtake.plugins.proving.run.run_cells", collected)
+    done = CliRunner().invoke(commands.prove, ["run", "--out", str(tmp_path), "--frames", "28", "--seeds", "1"])
+    assert "enough" in str(done.exception)
+    assert len({cell.file for cell in cells}) == len(cells) > 100
 
 
 def test_an_unknown_method_is_named_with_what_it_may_mean_first():

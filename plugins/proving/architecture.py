@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from ...core.single_file import SCHEDULER
+
 if TYPE_CHECKING:
     from diffusers import (
         AutoencoderKLTemporalDecoder,
@@ -153,17 +155,4 @@ def scheduler() -> EulerDiscreteScheduler:
     """Return SVD's scheduler; only ``sigma_max`` is smaller (80, not 700), for latents of so few pixels."""
     from diffusers import EulerDiscreteScheduler
 
-    return EulerDiscreteScheduler(
-        num_train_timesteps=1000,
-        beta_start=0.00085,
-        beta_end=0.012,
-        beta_schedule="scaled_linear",
-        prediction_type="v_prediction",
-        interpolation_type="linear",
-        use_karras_sigmas=True,
-        sigma_min=0.002,
-        sigma_max=80.0,
-        timestep_spacing="leading",
-        timestep_type="continuous",
-        steps_offset=1,
-    )
+    return EulerDiscreteScheduler(**SCHEDULER | {"sigma_max": 80.0})

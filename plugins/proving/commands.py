@@ -92,7 +92,7 @@ def measure_card(folder: Path, cases: int) -> None:
     help="Lengths; may be given several times.  [default: those of the stage, of 14 28 56 112]",
 )
 @click.option("--method", "names", multiple=True, help="Only these methods, by name.  [default: those of the stage]")
-@click.option("--seeds", type=click.IntRange(min=1), help="Clips of each world in a cell.  [default: 2, 13, 13, 6, 6]")
+@click.option("--seeds", type=click.IntRange(min=1), help="Clips of each world in a cell.  [default: 2, 13, 13, 6, 2]")
 @click.option("--steps", default=STEPS, show_default=True, type=click.IntRange(min=1), help="Denoising steps.")
 @click.option("--workers", type=click.IntRange(min=1), help="Cells at a time.  [default: one for each core]")
 def run(out: Path, workers: int | None, **asked: Any) -> None:

@@ -57,10 +57,11 @@ def run_table(
 
     """
     weights = fingerprint(model)
-    cells = [
+    every = [
         Cell(method, length, seeds or clips, steps, model, weights)
         for method, length, clips in asked(stage, names, frames)
     ]
+    cells = list({cell.file: cell for cell in every}.values())  # stages share methods
     done: list[Cell] = []
 
     def tell(cell: Cell) -> None:

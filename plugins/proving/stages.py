@@ -79,12 +79,12 @@ STAGES = {
     "final": Stage(tuple(choose([name for names in QUESTIONS.values() for name in names])), LENGTHS, seeds=13),
     "fast": Stage(FAST, (14, 28, 56), seeds=13),
     "speed": Stage(SPEEDS, (28, 56), seeds=6),
-    "techniques": Stage((*TECHNIQUES, *FAST_CHAINS), (28, 56), seeds=6),
+    "techniques": Stage((*TECHNIQUES, *FAST_CHAINS), (28, 56), seeds=2),
 }
 
 
 def asked(stage: str, names: Sequence[str], frames: Sequence[int]) -> list[tuple[Method, int, int]]:
-    """Return each method asked for, with a length and the clips of each world; none twice.
+    """Return each method asked for, with a length and the clips of each world.
 
     Args:
         stage: one of :data:`STAGES`, or "all".
@@ -97,13 +97,12 @@ def asked(stage: str, names: Sequence[str], frames: Sequence[int]) -> list[tuple
     """
     chosen = [each for name, each in STAGES.items() if stage in (name, "all")]
     if not names:
-        every = [
+        return [
             (method, length, each.seeds)
             for each in chosen
             for length in frames or each.lengths
             for method in each.methods
         ]
-        return list({(method.name, length, seeds): (method, length, seeds) for method, length, seeds in every}.values())
     found = []
     for method in choose(names):
         having = [each for each in chosen if method in each.methods or method is PLAIN]

@@ -53,5 +53,6 @@ def extend(plugins: Plugins, /, video: Path, output: Path, overwrite: bool, quie
         raise ConfigError(f"sampling {sampling.name!r} cannot continue a video; name chain, or none")
     chosen: dict[str, Any] = {"continues": str(video), "sampling": sampling, "frames": config.frames + shared}
     chosen["width"], chosen["height"] = config.width or frames_FHW3.shape[2], config.height or frames_FHW3.shape[1]
+    chosen["trained"] = facts.trained if facts.guessed else config.trained  # so that a guess is said once
     chosen["output_fps"] = config.output_fps or rate_of(video)
     generate_and_report(plugins, config.model_copy(update=chosen), output, overwrite=overwrite, quiet=quiet)
