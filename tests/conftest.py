@@ -214,6 +214,8 @@ def make_environment(tmp_path_factory: pytest.TempPathFactory) -> Callable[[list
         lines = [f"import site; site.addsitedir({path!r})\n" for path in site.getsitepackages()]
         (there / "running.pth").write_text("".join(lines), encoding="utf-8")
         python = home / Path(sys.executable).name
+        if not packages:
+            return python
         pip = [sys.executable, "-m", "pip", "--python", str(python), "--disable-pip-version-check"]
         offline = ["--no-index", "--no-deps", "--no-build-isolation", "--quiet"]
         done = subprocess.run(
