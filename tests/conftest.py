@@ -9,7 +9,7 @@ import subprocess
 import sys
 import sysconfig
 import venv
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ import pytest
 import torch
 from hypothesis import settings
 from PIL import Image
+from program import Answer, WarmProgram, run_cold
 
 import longtake
 from longtake.core.engine.unet import Engine
@@ -37,7 +38,8 @@ if TYPE_CHECKING:
     from diffusers import EulerDiscreteScheduler, StableVideoDiffusionPipeline
 
 settings.register_profile("longtake", deadline=None, max_examples=60)
-settings.register_profile("quick", deadline=None, max_examples=20)  # for machines that many commits wait for
+# For machines that many commits wait for: the same few examples every time. Others are drawn by who runs the tests.
+settings.register_profile("quick", deadline=None, max_examples=20, derandomize=True)
 settings.load_profile(os.environ.get("LONGTAKE_TESTS", "longtake"))
 
 
@@ -157,24 +159,12 @@ def row_of() -> Callable[..., Row]:
     return true_row
 
 
-PROGRAM = Path(sys.executable).with_name("longtake")
-Answer = subprocess.CompletedProcess[str]
-
-
-def run_program(folder: Path, *words: str, before: Callable[[], None] | None = None) -> Answer:
-    """Run the program in a folder; no answer of it may ever be a traceback."""
-    done = subprocess.run(
-        [PROGRAM, *words],
-        cwd=folder,
-        env=os.environ | {"COLUMNS": "200"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-        preexec_fn=before,
-    )
-    assert "Traceback" not in done.stderr + done.stdout, done.stderr
-    return done
+@pytest.fixture(scope="session")
+def warm_program() -> Iterator[WarmProgram]:
+    """The program, its libraries imported already."""
+    program = WarmProgram()
+    yield program
+    program.close()
 
 
 @pytest.fixture
@@ -191,11 +181,16 @@ def folder(tmp_path: Path, picture: Image.Image) -> Path:
 
 
 @pytest.fixture
-def cli(folder: Path, tiny_folder: Path) -> Callable[..., Answer]:
-    """Run the program in that folder, or in ``cwd``; ``{tiny}`` stands for the tiny model."""
+def cli(folder: Path, tiny_folder: Path, warm_program: WarmProgram) -> Callable[..., Answer]:
+    """Run the program in that folder, or in ``cwd``; ``{tiny}`` stands for the tiny model.
+
+    No answer of it may ever be a traceback.
+    """
 
     def run(*words: str, code: int = 0, cwd: Path = folder, before: Callable[[], None] | None = None) -> Answer:
-        done = run_program(cwd, *(word.format(tiny=tiny_folder) for word in words), before=before)
+        words = tuple(word.format(tiny=tiny_folder) for word in words)
+        done = run_cold(cwd, *words, before=before) if before else warm_program.run(cwd, *words)
+        assert "Traceback" not in done.stderr + done.stdout, done.stderr
         assert done.returncode == code, done.stderr
         return done
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import types
 import warnings
+from collections.abc import Iterator
 from importlib.metadata import Distribution, EntryPoint
 from pathlib import Path
 
 import pluggy
 import pytest
 import torch
+from program import WarmProgram
 
 import longtake
 from longtake.core import hookspecs, manager
@@ -21,8 +22,6 @@ from longtake.core.config import STRATEGY_KINDS
 from longtake.core.errors import LongtakeError, OutputError
 from longtake.core.manager import add_plugin
 from longtake.plugins.authoring.package import write_package
-
-CLI = "from longtake.core.cli import main; main()"
 
 
 @pytest.fixture(scope="module")
@@ -40,29 +39,32 @@ def python(packages, make_environment) -> Path:
     return make_environment(sorted(packages.iterdir()))
 
 
-def run(python: Path, *words: str, folder: Path, code: int = 0, **variables: str) -> str:
-    done = subprocess.run(
-        [python, *words], cwd=folder, env=os.environ | {"COLUMNS": "160"} | variables,
-        capture_output=True, text=True, check=False, timeout=200,
-    )  # fmt: skip
-    assert done.returncode == code, done.stdout + done.stderr
-    return done.stdout + done.stderr
+@pytest.fixture(scope="module")
+def program(python) -> Iterator[WarmProgram]:
+    """The program of that environment."""
+    program = WarmProgram(python)
+    yield program
+    program.close()
 
 
 def test_a_new_package_of_each_kind_passes_its_own_tests(python, packages):
-    out = run(python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *map(str, packages.iterdir()), folder=packages)
-    assert f"{2 * len(STRATEGY_KINDS)} passed" in out
+    tests = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *packages.iterdir()]
+    done = subprocess.run(tests, cwd=packages, capture_output=True, text=True, check=False, timeout=200)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{2 * len(STRATEGY_KINDS)} passed" in done.stdout
 
 
-def test_a_new_strategy_of_each_kind_is_used_by_name(python, packages, tmp_path):
+def test_a_new_strategy_of_each_kind_is_used_by_name(program, tmp_path):
     named = [word for kind in STRATEGY_KINDS for word in (f"--{kind}", f"my-{kind}")]
-    config = json.loads(run(python, "-c", CLI, "config", "--frames", "40", *named, "--json", folder=tmp_path))
+    config = json.loads(program.run(tmp_path, "config", "--frames", "40", *named, "--json").stdout)
     assert {config[kind]["name"] for kind in STRATEGY_KINDS} == {f"my-{kind}" for kind in STRATEGY_KINDS}
-    assert run(python, "-c", CLI, "plugins", "--check", folder=tmp_path).startswith("nothing is wrong with my-")
+    checked = program.run(tmp_path, "plugins", "--check")
+    assert checked.returncode == 0
+    assert (checked.stdout + checked.stderr).startswith("nothing is wrong with my-")
 
 
-def test_the_environment_leaves_all_of_them_out(python, tmp_path):
-    listed = json.loads(run(python, "-c", CLI, "plugins", "--json", folder=tmp_path, LONGTAKE_NO_PLUGINS="1"))
+def test_the_environment_leaves_all_of_them_out(program, tmp_path):
+    listed = json.loads(program.run(tmp_path, "plugins", "--json", LONGTAKE_NO_PLUGINS="1").stdout)
     assert not [row for row in listed if row["name"].startswith("my-")]
 
 

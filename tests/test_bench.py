@@ -16,12 +16,12 @@ from PIL import Image
 
 from longtake.core.errors import LongtakeError
 from longtake.plugins.bench.commands import bench
-from longtake.plugins.bench.contenders import UNET
+from longtake.plugins.bench.contenders import SPEED, UNET
 from longtake.plugins.bench.figures import draw_lengths
 from longtake.plugins.bench.limit import find_limits, longest
 from longtake.plugins.bench.models import SIZES, random_pipeline
-from longtake.plugins.bench.page import read_results, table
-from longtake.plugins.bench.pairs import compare
+from longtake.plugins.bench.page import add_results, read_results, table
+from longtake.plugins.bench.pairs import Result, compare
 from longtake.plugins.bench.peak import watched
 from longtake.plugins.bench.run import CONTENDERS, given
 
@@ -82,7 +82,8 @@ def test_all_contenders_give_the_same_numbers():
     assert all(module._chunk_size is None for module in pipeline.unet.modules() if hasattr(module, "_chunk_size"))
 
 
-def test_the_command_writes_what_the_page_shows(tmp_path):
+def test_the_command_writes_what_the_page_shows(tmp_path, monkeypatch):
+    monkeypatch.setitem(CONTENDERS, "speed", {name: SPEED[name] for name in ("fast", "draft")})  # few steps
     path = tmp_path / "bench.json"
     asked = ["-o", str(path), "--size", "tiny", "--frames", "3", "--rounds", "1", "--device", "cpu"]
     done = CliRunner().invoke(bench, asked)
@@ -111,6 +112,28 @@ def test_the_command_writes_what_the_page_shows(tmp_path):
     path.write_text("{}")
     with pytest.raises(LongtakeError, match="holds no results of a bench"):
         read_results(path)
+
+
+def test_each_length_is_kept_when_it_is_done(tmp_path, monkeypatch):
+    def stopped(part, frames, **asked):
+        yield Result(part, 3, "diffusers", [1.0], [1.0])
+        yield Result(part, 3, "longtake", [1.0], [1.0])
+        yield Result(part, 4, "diffusers", [1.0], [1.0])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("longtake.plugins.bench.run.compare_part", stopped)
+    path = tmp_path / "bench.json"
+    CliRunner().invoke(bench, ["-o", str(path), "--part", "unet", "--device", "cpu"])
+    results, _ = read_results(path)
+    assert [(result.frames, result.contender) for result in results] == [(3, "diffusers"), (3, "longtake")]
+
+
+def test_limits_take_the_place_of_limits_whatever_came_out(tmp_path):
+    path = tmp_path / "bench.json"
+    add_results([Result("limit", 80, "diffusers", [], []), Result("limit", 200, "longtake", [], [])], path, CPU)
+    again = [Result("limit", 80, "diffusers", [], []), Result("limit", 300, "longtake", [], [])]
+    add_results(again, path, CPU)
+    assert read_results(path)[0] == again
 
 
 @drawn(most=st.integers(1, 5000))

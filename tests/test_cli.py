@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import yaml
 from PIL import Image
+from program import run_cold
 
 from longtake import Config
 
@@ -27,6 +28,19 @@ def test_generate_prints_where_the_video_lies_and_says_the_rest_on_stderr(cli, f
         assert said in done.stderr
     assert (folder / "out.mp4").read_bytes()[4:8] == b"ftyp"
     assert {path.name for path in folder.iterdir() if "out" in path.name} == {"out.mp4", "out.mp4.json"}
+
+
+def test_the_installed_program_does_what_the_warm_one_of_these_tests_does(cli, folder, tiny_folder):
+    asked = ("--model", str(tiny_folder), *SMALL, "--frames", "6")
+    warm = cli("generate", "start.png", "-o", "warm.npy", *asked)
+    cold = run_cold(folder, "generate", "start.png", "-o", "cold.npy", *asked)
+    assert (cold.returncode, cold.stdout) == (0, "cold.npy\n")
+    times = re.compile(r"[\d.:]+( s|(?= left)|$)", flags=re.MULTILINE)
+    assert times.sub("", cold.stderr.replace("cold", "warm")) == times.sub("", warm.stderr)
+    assert (folder / "cold.npy").read_bytes() == (folder / "warm.npy").read_bytes()
+    refused = run_cold(folder, "generate", "none.png", "-o", "x.mp4", *asked)
+    same = cli("generate", "none.png", "-o", "x.mp4", *asked, code=2)
+    assert (refused.returncode, refused.stdout, refused.stderr) == (2, same.stdout, same.stderr)
 
 
 @pytest.mark.parametrize("ending", ["gif", "webm", "webp"])

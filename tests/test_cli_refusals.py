@@ -7,18 +7,17 @@ import resource
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from program import PROGRAM
 
 from longtake import generate, load_model
 from longtake.core.errors import ModelError
 
-PROGRAM = Path(sys.executable).with_name("longtake")
 # Image, output, model (below {models} or {tiny}), further words, and what is said.
 BAD: dict[str, tuple[str, str, str, tuple[str, ...], tuple[str, ...]]] = {
     "missing image": ("none.png", "out.mp4", "{tiny}", (), ("image none.png does not exist",)),

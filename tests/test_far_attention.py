@@ -62,7 +62,7 @@ def naive_decay(q, k, v, alpha, distance, scale):
     channels=st.integers(1, 9),
     trained=st.integers(1, 4),
     alpha=st.floats(0.01, 1),
-    distance=st.none() | st.floats(0, 10),
+    distance=st.none() | st.floats(0, 10, width=32),  # frames are counted in float32
     scale=st.none() | st.floats(0.1, 3),
     seed=st.integers(0, 2**30),
 )

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import shutil
-import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
 import pytest
+from program import Answer, WarmProgram
 
 from longtake.core.hookspecs import hookimpl
 from longtake.core.manager import add_plugin, offer_commands
 
 PACKAGES = Path(__file__).parent / "packages"
-CLI = "from longtake.core.cli import main; main()"
 REASONS = {
     "longtake-broken": "ImportError: no module named 'riflex'",
     "longtake-quits": "SystemExit: I quit",
@@ -28,32 +26,28 @@ REASONS = {
     "but the positional contract calls it with (self, frames_F, span)",
 }
 
-Longtake = Callable[..., subprocess.CompletedProcess[str]]
+Longtake = Callable[..., Answer]
 
 
 @pytest.fixture(scope="session")
-def environment(tmp_path_factory: pytest.TempPathFactory, make_environment: Callable[..., Path]) -> Path:
-    """The python of an environment that holds what the running one holds, and the packages."""
+def environment(
+    tmp_path_factory: pytest.TempPathFactory, make_environment: Callable[..., Path]
+) -> Iterator[WarmProgram]:
+    """The program of an environment that holds what the running one holds, and the packages."""
     folder = tmp_path_factory.mktemp("third_party")
     sources = shutil.copytree(PACKAGES, folder / "packages", ignore=shutil.ignore_patterns("__pycache__"))
-    return make_environment(sorted(sources.iterdir()))
+    program = WarmProgram(make_environment(sorted(sources.iterdir())))
+    yield program
+    program.close()
 
 
 @pytest.fixture
-def longtake(environment: Path, tmp_path: Path, picture) -> Longtake:
+def longtake(environment: WarmProgram, tmp_path: Path, picture) -> Longtake:
     """Runs the command line of that environment in a folder that holds ``start.png``."""
     picture.save(tmp_path / "start.png")
 
-    def run(*arguments: str, check: bool = True, **variables: str) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [environment, "-c", CLI, *arguments],
-            cwd=tmp_path,
-            env=os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "COLUMNS": "120"} | variables,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-        )
+    def run(*arguments: str, check: bool = True, **variables: str) -> Answer:
+        done = environment.run(tmp_path, *arguments, **{"COLUMNS": "120"} | variables)
         assert "Traceback" not in done.stderr
         assert not check or done.returncode == 0, done.stderr
         return done

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,7 +49,7 @@ def bench(
 
     from ...core.model import choose_device, choose_dtype
     from ...core.progress import silence_models
-    from .page import add_results, earlier_results
+    from .page import add_results, call_of, earlier_results
     from .run import compare_part
 
     silence_models()
@@ -61,12 +62,15 @@ def bench(
     if cap:
         torch.cuda.set_per_process_memory_fraction(cap * 2**30 / torch.cuda.mem_get_info(device)[1], device)
     earlier_results(output, device)  # says now, not after the work, that it does not go there
-    results: list[Result] = []
     for part in parts:
-        for result in compare_part(part, frames, device=device, dtype=dtype, **asked):
-            results.append(result)
-            click.echo(f"{result.what:8} {result.frames:4} frames  {result.contender:38} {result.ratio()}")
-    add_results(results, output, device)
+        results = compare_part(part, frames, device=device, dtype=dtype, **asked)
+        for _, group in groupby(results, key=call_of):  # each length is kept when it is done
+            add_results([_told(result) for result in group], output, device)
+
+
+def _told(result: Result) -> Result:
+    click.echo(f"{result.what:8} {result.frames:4} frames  {result.contender:38} {result.ratio()}")
+    return result
 
 
 @hookimpl

@@ -42,11 +42,16 @@ def add_results(results: Sequence[Result], path: Path, device: torch.device) -> 
 
     """
     earlier, about = earlier_results(path, device)
-    again = {(each.what, each.size, each.dtype, each.frames) for each in results}
-    kept = [each for each in earlier if (each.what, each.size, each.dtype, each.frames) not in again]
+    again = {call_of(each) for each in results}
+    kept = [each for each in earlier if call_of(each) not in again]
     lines = ",\n".join(json.dumps(asdict(each)) for each in [*kept, *results])
     with whole_file(path) as part:
         part.write_text(f'{{"about": {json.dumps(about)},\n"results": [\n{lines}\n]}}\n', encoding="utf-8")
+
+
+def call_of(result: Result) -> tuple[object, ...]:
+    """Return what was called; its contenders are measured together. Of "limit", the frames are what comes out."""
+    return result.what, result.size, result.dtype, None if result.what == "limit" else result.frames
 
 
 def read_results(path: Path) -> tuple[list[Result], dict[str, str]]:
