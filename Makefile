@@ -31,6 +31,7 @@ docs: .venv/dev
 	$(BIN)/python docs/figures.py
 	$(BIN)/python docs/strategy_figures.py
 	$(BIN)/python docs/tutorial_figure.py
+	$(BIN)/python docs/benchmark_figure.py
 	$(BIN)/python docs/comfyui_workflows.py
 
 # The documentation as a site, build/site; it reads the package as it is installed, from an environment of its own.
@@ -47,6 +48,7 @@ browse: site
 # Against diffusers, on this machine; takes about half an hour, and wants the machine for itself.
 bench: .venv/dev
 	$(BIN)/longtake bench -o docs/benchmarks/cpu.json --part unet --part decode --part pipeline
+	$(BIN)/longtake bench -o docs/benchmarks/cpu.json --part unet --compile --frames 28 --rounds 3
 	$(BIN)/longtake bench -o docs/benchmarks/cpu.json --size slim --part speed --frames 28 --rounds 3
 	$(BIN)/longtake bench -o docs/benchmarks/cpu.json --size slim --part length --rounds 3 $(foreach frames,14 28 56 112 250 500 1000,--frames $(frames))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -161,6 +162,12 @@ class TestSearch:
         found = search(DATA, [BUCKET], Goal("bucket", "low", of), 12, tmp_path)
         assert 0 < len(found) < 12
         assert all(30 <= trial.value <= 100 for trial in found)
+
+    def test_without_optuna_it_is_said_and_no_folder_is_made(self, tmp_path, monkeypatch):
+        monkeypatch.setitem(sys.modules, "optuna", None)
+        with pytest.raises(LongtakeError, match="tuning needs Optuna; install it with: pip"):
+            search(DATA, SPACE, toy(), 3, tmp_path / "tuned")
+        assert not list(tmp_path.iterdir())
 
     def test_nothing_generated_is_said_with_the_reason(self, tmp_path):
         def of(data):

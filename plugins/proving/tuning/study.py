@@ -75,8 +75,8 @@ def search(
         LongtakeError: the folder holds another search, nothing could be generated, or Optuna is not installed.
 
     """
-    make_folder(folder)
     library = _optuna()
+    make_folder(folder)
     study = _study(library, data, space, goal, folder)
 
     def objective(trial: optuna.Trial) -> float:
