@@ -119,17 +119,20 @@ def plugin_rows(plugins: Plugins) -> list[dict[str, Any]]:
 
 
 def print_strategies(rows: list[dict[str, Any]], console: Console) -> None:
-    """Print a table for each kind."""
+    """Print a table for each kind; options that all of a kind have come once, at its end."""
     for kind in dict.fromkeys(row["kind"] for row in rows):
         table = Table(title=f"--{kind}", title_justify="left", title_style="bold", show_lines=True, expand=True)
         table.add_column("name", style="bold cyan", no_wrap=True)
         table.add_column("what it does, and its options", ratio=1)
         table.add_column("plugin", no_wrap=True)
-        for row in rows:
-            if row["kind"] == kind:
-                table.add_row(
-                    row["name"], Group(Text(row["summary"]), *map(_option_line, row["options"])), row["plugin"]
-                )
+        found = [row for row in rows if row["kind"] == kind]
+        shared = [each for each in found[0]["options"] if all(each in row["options"] for row in found[1:])]
+        shared = shared if len(found) > 1 else []
+        for row in found:
+            own = [option for option in row["options"] if option not in shared]
+            table.add_row(row["name"], Group(Text(row["summary"]), *map(_option_line, own)), row["plugin"])
+        if shared:
+            table.add_row("all of them", Group(*map(_option_line, shared)), "")
         console.print(table)
 
 

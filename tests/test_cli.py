@@ -124,6 +124,9 @@ def test_strategies_lists_kind_name_plugin_and_options(cli):
     positional = [row["name"] for row in rows if row["kind"] == "positional"]
     assert all(name in table for name in positional)
     assert "freenoise" not in table
+    assert table.count("Acts from this fraction of the denoising steps on.") == 1  # what all share is said once
+    alone = cli("strategies", "--kind", "sampling").stdout
+    assert "all of them" not in alone  # these share nothing
 
 
 def test_plugins_lists_built_in_ones_with_their_hooks(cli):
