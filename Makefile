@@ -67,7 +67,7 @@ wheel-demo: .venv/dev
 	$(PYTHON) -m venv build/wheel/venv
 	build/wheel/venv/bin/python -m pip --disable-pip-version-check install -q -c constraints.txt build/wheel/*.whl
 	mkdir build/wheel/elsewhere
-	cd build/wheel/elsewhere && ../venv/bin/longtake $(DEMO) -o longtake-demo.mp4 && ls -l
+	cd build/wheel/elsewhere && ../venv/bin/longtake $(DEMO) --steps 5 -o longtake-demo.mp4 && ls -l
 
 .venv/demo: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from .blame import blaming
 from .config import Config, load_config
 from .contracts import Span
 from .defaults import resolve
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from diffusers import StableVideoDiffusionPipeline
 
     from .contracts import AttentionStrategy, GuidanceSchedule, MotionSchedule, NoiseSchedule, PositionalStrategy
-    from .registry import Registry
 
     Asked = str | dict[str, Any] | None
 
@@ -104,7 +104,7 @@ def apply(
         raise LongtakeError("longtake is applied to this pipeline already; longtake.remove(pipe) first")
     _refuse(others)
     Model.of(pipe)  # what is no SVD is refused now
-    registry = (plugins or load_plugins()).registry
+    plugins = plugins or load_plugins()
     asked = {
         "positional": positional,
         "attention": attention,
@@ -114,9 +114,8 @@ def apply(
         "memory": memory,
         "compile": compile,
     }
-    return Applied(
-        pipe, load_config({key: value for key, value in asked.items() if value is not None}, registry), registry
-    )
+    said = {key: value for key, value in asked.items() if value is not None}
+    return Applied(pipe, load_config(said, plugins.registry), plugins)
 
 
 def remove(pipe: StableVideoDiffusionPipeline) -> None:
@@ -135,10 +134,10 @@ def remove(pipe: StableVideoDiffusionPipeline) -> None:
 class Applied(AbstractContextManager["StableVideoDiffusionPipeline"]):
     """What is applied to a pipeline, until its block is left or :func:`remove` is called."""
 
-    def __init__(self, pipe: StableVideoDiffusionPipeline, config: Config, registry: Registry) -> None:
+    def __init__(self, pipe: StableVideoDiffusionPipeline, config: Config, plugins: Plugins) -> None:
         self._pipe = pipe
         self._config = config
-        self._registry = registry
+        self._plugins = plugins
         self._call: PipelineCall | None = None
         # Bound methods of this object, so that a copy of the pipeline has a copy of it, and nothing is kept elsewhere.
         self._own = {name: vars(pipe)[name] for name in WRAPPED if name in vars(pipe)}
@@ -147,7 +146,14 @@ class Applied(AbstractContextManager["StableVideoDiffusionPipeline"]):
             setattr(pipe, name, getattr(self, name))
 
     def __enter__(self) -> StableVideoDiffusionPipeline:
-        """Give the pipeline."""
+        """Give the pipeline.
+
+        Raises:
+            LongtakeError: it has been removed already.
+
+        """
+        if _applied_to(self._pipe) is not self:
+            raise LongtakeError("this has been removed from the pipeline; call longtake.apply again")
         return self._pipe
 
     def __exit__(self, *_: object) -> None:
@@ -176,9 +182,15 @@ class Applied(AbstractContextManager["StableVideoDiffusionPipeline"]):
         stock = self._stock["prepare_latents"]
         bound = inspect.signature(stock).bind(*args, **kwargs)
         bound.apply_defaults()
-        self._call = self._begin(bound.arguments)
-        if self._config.noise and bound.arguments["latents"] is None:
-            bound.arguments["latents"] = self._noise(self._config.noise, bound.arguments)
+        if "num_frames" not in bound.arguments:
+            raise LongtakeError(
+                f"longtake.apply reads the length of the video from prepare_latents, and that of "
+                f"{type(self._pipe).__name__} has no argument num_frames; give it those that it has in diffusers"
+            )
+        with blaming(self._plugins):
+            self._call = self._begin(bound.arguments)
+            if self._config.noise and bound.arguments["latents"] is None:
+                bound.arguments["latents"] = self._noise(self._config.noise, bound.arguments)
         latents_BFCYX: Tensor = stock(*bound.args, **bound.kwargs)
         return latents_BFCYX
 
@@ -206,8 +218,9 @@ class Applied(AbstractContextManager["StableVideoDiffusionPipeline"]):
             "dtype": str(model.dtype).removeprefix("torch."),
             "weights": model.weights,
         }
-        resolved = resolve(config.model_copy(update=told), model.facts, self._registry)
-        return PipelineCall(self._pipe, resolved, model.facts, guided=config.guidance is not None)
+        resolved = resolve(config.model_copy(update=told), model.facts, self._plugins.registry)
+        guided = config.guidance is not None
+        return PipelineCall(self._pipe, resolved, model.facts, self._plugins, guided=guided)
 
     def _noise(self, schedule: NoiseSchedule, asked: dict[str, Any]) -> Tensor | None:
         """Return the noise of a call; None where its generators do not fit, so that the pipeline says so."""

@@ -7,6 +7,7 @@ import warnings
 from typing import TYPE_CHECKING
 
 from . import hookspecs
+from .contracts import CONTRACTS, Strategy
 from .errors import did_you_mean
 from .testing import check_strategy, example_options
 
@@ -19,8 +20,8 @@ PREFIX = "longtake_"
 def problems(plugins: Plugins) -> list[tuple[str, str]]:
     """Return plugin and problem, for all that third parties' plugins do not do as longtake asks.
 
-    These are plugins that did not load, functions that are named like hooks and are none, hooks that will go, and
-    strategies that break the contract of their kind.
+    These are plugins that did not load, functions that are named like hooks and are none, methods that are named much
+    like those of a contract, and strategies that break the contract of their kind.
     """
     manager, registry = plugins
     found = [(name, f"did not load: {reason}") for name, reason in registry.broken.items()]
@@ -30,6 +31,7 @@ def problems(plugins: Plugins) -> list[tuple[str, str]]:
     for (kind, strategy), owner in registry.providers.items():
         if owner in registry.packages:
             cls = registry.classes[kind][strategy]
+            found += [(owner, f"{kind} strategy {strategy!r}: {problem}") for problem in _misspelt(cls)]
             try:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")
@@ -38,6 +40,14 @@ def problems(plugins: Plugins) -> list[tuple[str, str]]:
                 reason = str(error) if isinstance(error, AssertionError) else f"{type(error).__name__}: {error}"
                 found.append((owner, f"{kind} strategy {strategy!r} breaks its contract: {reason}"))
     return found
+
+
+def _misspelt(cls: type[Strategy]) -> list[str]:
+    """Return which methods of a strategy look as if they were meant to be those of its contract."""
+    contract = next(each for each in CONTRACTS if issubclass(cls, each))
+    known = [name for name, value in vars(contract).items() if inspect.isfunction(value) and not name.startswith("_")]
+    own = [name for name, value in vars(cls).items() if inspect.isfunction(value) and not hasattr(contract, name)]
+    return [f"{name} is never called{hint}" for name in own if (hint := did_you_mean(name, known))]
 
 
 def _hooks(plugin: object) -> list[str]:

@@ -6,7 +6,7 @@ It is read off the traceback, so that nothing has to be wrapped while all goes w
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,8 @@ from .errors import LongtakeError, PluginError
 from .run import Step
 
 if TYPE_CHECKING:
+    import pluggy
+
     from .manager import Plugins
     from .registry import Registry
 
@@ -30,12 +32,15 @@ def is_foreign(strategy: Strategy) -> bool:
 
 
 @contextmanager
-def blaming(plugins: Plugins, but: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+def blaming(
+    plugins: Plugins | Callable[[], Plugins], but: tuple[type[Exception], ...] = (), at: str = ""
+) -> Iterator[None]:
     """Turn whatever a third party's code raises within the block into an error that says whose it is.
 
     Args:
-        plugins: that are loaded.
+        plugins: that are loaded, or what loads them where something has failed.
         but: what passes as it is.
+        at: where in the denoising this is, for errors that do not come out of longtake's own loop.
 
     Raises:
         PluginError: with plugin, strategy or hook, step, file and line.
@@ -43,29 +48,43 @@ def blaming(plugins: Plugins, but: tuple[type[Exception], ...] = ()) -> Iterator
     """
     try:
         yield
-    except PluginError as error:
-        if error.strategy is None:
-            raise
-        raise PluginError(f"{error} ({_whose(error.strategy, plugins.registry)}{_step(error)})") from error
     except Exception as error:
-        passes = isinstance(error, (LongtakeError, torch.OutOfMemoryError, *but))
-        blamed = None if passes else _blamed(error, plugins)
+        if isinstance(error, (torch.OutOfMemoryError, *but)):
+            raise
+        known = plugins() if callable(plugins) else plugins
+        where = _step(error) or at
+        if isinstance(error, PluginError) and error.strategy is not None:
+            raise PluginError(f"{error} ({_whose(error.strategy, known.registry)}{where})") from error
+        blamed = _blamed(error, known, where)
         if blamed is None:
             raise
-        raise PluginError(blamed) from error
+        # What a plugin says to the user in longtake's own way is its sentence, and its kind of error.
+        raise (type(error) if isinstance(error, LongtakeError) else PluginError)(blamed) from error
 
 
-def _blamed(error: Exception, plugins: Plugins) -> str | None:
+def others_with(hook: pluggy.HookCaller) -> list[str]:
+    """Return the names of third parties' plugins that have that hook."""
+    found = [
+        (each.plugin_name, getattr(each.plugin, "__name__", type(each.plugin).__module__))
+        for each in hook.get_hookimpls()
+    ]
+    return [name for name, module in found if not module.startswith(f"{ROOT}.")]
+
+
+def _blamed(error: Exception, plugins: Plugins, where: str) -> str | None:
     """Return what is to be said of an error that comes from a plugin; None of one that does not."""
     theirs = _modules(plugins)
     guilty = [(frame, line) for frame, line in traceback.walk_tb(error.__traceback__) if _owner(frame, theirs)]
     if not guilty:
         return None
     frame, line = guilty[-1]
+    if isinstance(error, LongtakeError):
+        inner = list(traceback.walk_tb(error.__traceback__))[-1][0]
+        return f"{error} (plugin {_owner(frame, theirs)!r}{where})" if inner is frame else None
     strategies = [strategy for each, _ in guilty if (strategy := _strategy(each))]
     what = f"its {strategies[-1].kind} strategy {strategies[-1].name!r}" if strategies else guilty[0][0].f_code.co_name
     return (
-        f"plugin {_owner(frame, theirs)!r} failed in {what}{_step(error)}: {type(error).__name__}: {error}\n"
+        f"plugin {_owner(frame, theirs)!r} failed in {what}{where}: {type(error).__name__}: {error}\n"
         f"at {frame.f_code.co_filename}, line {line}"
     )
 

@@ -115,8 +115,9 @@ def least_budget(work: Work) -> int:
 
 
 def _most_frugal(work: Work) -> MemoryPlan:
-    """Return the plan of one frame, or one pixel, at a time."""
-    return MemoryPlan(work, 0, Split(workspace=1, keep=False), host_skips=True)
+    """Return the plan with the least held, and chunks as small as that of one frame at full resolution has to be."""
+    least, _ = workspaces(work)
+    return MemoryPlan(work, 0, Split(workspace=least, keep=False), host_skips=True)
 
 
 def _what_fits(work: Work, budget: int, workspace: int, factor: int) -> str:
@@ -160,7 +161,7 @@ def apply_plan(engine: Engine, plan: MemoryPlan, device: torch.device) -> None:
 
 
 class Frugal:
-    """Makes do with half the memory, and half of that, when the device is out of it.
+    """Makes do with half the memory beside the weights, and half of that, when the device is out of it.
 
     Args:
         engine: that runs the UNet.
@@ -192,13 +193,15 @@ class Frugal:
             apply_plan(self._engine, smaller, self._device)
 
     def _smaller(self) -> MemoryPlan | None:
-        """Return a plan for half of what the last one takes, else the most frugal one, else nothing."""
+        """Return a plan for half of what the last one takes beside the weights, or as near to it as there is one."""
         work, workspace = self.plan.work, self.plan.split.workspace or workspaces(self.plan.work)[1]
-        half = plan_memory(work, self.plan.peak // 2, workspace)
-        if half is not None:
-            return half
+        for share in (0.5, 0.75):
+            budget = work.weights + int(share * (self.plan.peak - work.weights))
+            plan = plan_memory(work, budget, workspace)
+            if plan is not None:
+                return plan
         frugal = _most_frugal(work)
-        return frugal if frugal != self.plan else None
+        return frugal if (frugal.split, frugal.host_skips) != (self.plan.split, self.plan.host_skips) else None
 
 
 class FrugalDenoiser:

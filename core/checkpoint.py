@@ -64,7 +64,10 @@ class Checkpoint:
 
         """
         if key not in self.shapes:
-            raise ModelError(f"checkpoint {self.name!r} is no whole SVD: it has no {key}")
+            raise ModelError(
+                f"checkpoint {self.name!r} is no whole SVD: it has no {key}; whether more is missing shows once that is"
+                " there"
+            )
         return self.shapes[key]
 
     def under(self, prefix: str) -> list[str]:
@@ -108,7 +111,10 @@ def open_checkpoint(name: str, path: Path) -> Checkpoint:
 
 def refusal_of_pickle(path: Path) -> str:
     """Say why a pickle is never loaded, and how to make something of it that is."""
-    source, target = (json.dumps(str(each), ensure_ascii=False) for each in (path, path.with_suffix(SAFE)))
+    # transformers calls its weights otherwise where they are safe; and what is only named so must not be written over.
+    name = path.stem.replace("pytorch_model", "model") if path.stem.startswith("pytorch_model") else path.stem
+    name += "-converted" if path.suffix.lower() == SAFE else ""
+    source, target = (json.dumps(str(each), ensure_ascii=False) for each in (path, path.with_name(f"{name}{SAFE}")))
     code = (
         "import torch; from safetensors.torch import save_file; "
         f'w = torch.load({source}, map_location="cpu", weights_only=True); w = w.get("state_dict", w); '
@@ -169,6 +175,11 @@ def _check_parts(checkpoint: Checkpoint) -> None:
             f"checkpoint {name!r} has a VAE that decodes each frame by itself, as in svd_image_decoder.safetensors; the"
             f" one that decodes them together is in svd.safetensors and svd_xt.safetensors"
         )
+
+
+def all_of(keys: list[str]) -> str:
+    """Return all of some keys, each on a line of its own where they are many."""
+    return ", ".join(keys) if len(keys) <= NAMED else "".join(f"\n  {key}" for key in keys) + "\n"
 
 
 def some_of(keys: list[str]) -> str:

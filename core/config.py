@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ByteSize, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, ValidationError
 
 from .errors import ConfigError, explain
 from .named import Attention, Context, Guidance, Motion, Noise, Positional, Sampling, Sigmas
 from .registry import Registry
 
 EMBEDDED = "embedded"
+
+
+def _whole_size(asked: Any) -> Any:
+    """Refuse a size of which only the beginning would be understood, such as the 8 of 8,5GiB."""
+    if isinstance(asked, str) and not re.fullmatch(r"\s*\d*\.?\d+\s*[A-Za-z]*\s*", asked):
+        raise ValueError(f"should be a size such as 8GiB or 8.5GiB, got {asked!r}")
+    return asked
 
 
 class Config(BaseModel):
@@ -68,7 +76,7 @@ class Config(BaseModel):
         description="Hold the UNet's weights in 8 bits, half the memory of float16; it computes in dtype all the same.",
     )
     device: str | None = Field(default=None, description="cpu, cuda, cuda:1, mps …; by default the best there is.")
-    memory: ByteSize | None = Field(
+    memory: Annotated[ByteSize, BeforeValidator(_whole_size)] | None = Field(
         default=None,
         gt=0,
         description="Memory of the device that a generation may take, such as 8GiB; by default what is free.",

@@ -8,7 +8,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from .checkpoint import some_of
+from .checkpoint import all_of
 from .errors import ModelError
 from .layout import VAE, Source, of_no_use, source_of
 
@@ -24,7 +24,7 @@ def load_single_file(
     """Return the pipeline of a checkpoint, one weight after another brought to its precision and place.
 
     Raises:
-        ModelError: keys are missing or unexpected, or weights have other shapes.
+        ModelError: keys are missing or unexpected, or weights have other shapes or are whole numbers.
 
     """
     configs = file.configs(trained)
@@ -37,6 +37,12 @@ def load_single_file(
             for key, like in part.state_dict().items():
                 source = sources[name].get(key)
                 weight = _taken(opened, source, like.shape) if source else _neutral(key, like.shape)
+                if not weight.is_floating_point():
+                    kind = str(weight.dtype).removeprefix("torch.")
+                    raise ModelError(
+                        f"checkpoint {file.checkpoint.name!r} holds {kind} as {source.key if source else key}, and "
+                        "longtake knows no scale for such; take one in float16, bfloat16 or float32"
+                    )
                 weights[key] = weight.to(device=device, dtype=dtype)
             part.load_state_dict(weights, assign=True)
     from diffusers import EulerDiscreteScheduler, StableVideoDiffusionPipeline
@@ -76,7 +82,7 @@ def _check_keys(file: SingleFile, parts: dict[str, torch.nn.Module], sources: di
     missing = [key for key in used if key not in shapes]
     unexpected = [key for key in shapes if key not in used and not of_no_use(key, file.encoder)]
     found = {"missing": missing, "unexpected": unexpected}
-    said = [f"{what} keys: {len(keys)} ({some_of(keys)})" for what, keys in found.items() if keys]
+    said = [f"{what} keys: {len(keys)} ({all_of(keys)})" for what, keys in found.items() if keys]
     if said:
         raise ModelError(f"checkpoint {name!r} is no whole SVD; {'; '.join(said)}")
     for part, named in sources.items():

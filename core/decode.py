@@ -10,6 +10,7 @@ Shape suffixes: F = frames, C = channels, Y, X = latent rows, columns, H, W = pi
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -28,6 +29,9 @@ from .engine.wrapped import at_work
 
 if TYPE_CHECKING:
     from .model import Model
+
+
+logger = logging.getLogger("longtake")
 
 
 @torch.no_grad()
@@ -72,6 +76,36 @@ def decode(
         for part in parts:
             decoded_FCHW = engine.run(unscaled_FCYX[part.frames_F % frames], Told(workspace, moments=iter(moments)))
             yield from (to_pictures(each_FCHW) for each_FCHW in decoded_FCHW[slice(*part.inside)].split(chunk))
+
+
+def decode_frugally(
+    model: Model, latents_FCYX: Tensor, *, chunk: int = 14, overlap: int = 4, ring: bool = False
+) -> Iterator[np.ndarray]:
+    """Yield what :func:`decode` does; where the device runs out of memory, go on with chunks of half as many frames.
+
+    Raises:
+        OutOfMemoryError: there is too little for the smallest chunks.
+
+    """
+    done = 0  # frames that have been yielded
+    while True:
+        passed = 0
+        try:
+            for pictures_FHWC in decode(model, latents_FCYX, chunk=chunk, overlap=overlap, ring=ring):
+                new_FHWC = pictures_FHWC[max(0, done - passed) :]
+                passed += len(pictures_FHWC)
+                if len(new_FHWC):
+                    done += len(new_FHWC)
+                    yield new_FHWC
+            return
+        except torch.OutOfMemoryError:
+            if chunk <= FEWEST_DECODED:
+                raise
+        # Outside of the except block, so that nothing holds on to the tensors of the failed chunk.
+        if model.device.type == "cuda":
+            torch.cuda.empty_cache()
+        chunk = max(FEWEST_DECODED, min(chunk, len(latents_FCYX)) // 2)
+        logger.warning("out of memory while decoding; going on with %d frames at a time", chunk)
 
 
 class Part(NamedTuple):

@@ -8,6 +8,7 @@ import secrets
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from .answers import seen_together
 from .budget import frames_decoded
 from .config import Config
 from .contracts import Span
@@ -102,7 +103,7 @@ def _usual(config: Config, frames: int, facts: ModelFacts) -> dict[str, Any]:
             )
         return RING
     if config.sampling:
-        span = replace(span, frames=config.sampling.seen(span))
+        span = replace(span, frames=seen_together(config.sampling, span))
     elif config.continues:
         return SHORT | {"sampling": "chain"}
     windows = config.context.windows(span) if config.context else None
@@ -119,7 +120,7 @@ def _check_together(config: Config, facts: ModelFacts) -> None:
     """
     assert config.frames and config.context and config.sampling and config.reuse
     span = Span(frames=config.frames, trained=facts.trained)
-    together = config.sampling.seen(span)
+    together = seen_together(config.sampling, span)
     windows = config.context.windows(replace(span, frames=together))
     if windows and config.reuse > 1:
         raise ConfigError(

@@ -99,6 +99,8 @@ def read_facts(name: str, trained: int | None = None) -> ModelFacts:
         ModelError: there is no such folder, file or repository, it holds no SVD, or one trained on other frames.
 
     """
+    if trained is not None and trained < 1:
+        raise ModelError(f"trained={trained} was asked for; a model is trained on one frame or more")
     checkpoint = single_file(name)
     if checkpoint:
         return _facts_of_file(name, checkpoint, trained)
@@ -144,7 +146,7 @@ def single_file(name: str) -> SingleFile | None:
 
 
 def _facts_of_file(name: str, file: SingleFile, trained: int | None) -> ModelFacts:
-    frames = trained or frames_by_name(file.checkpoint.path)
+    frames = frames_by_name(file.checkpoint.path) if trained is None else trained
     configs = file.configs(frames)
     if trained is None:
         logger.warning(

@@ -12,10 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .answers import check_tensor
 from .blame import blaming
 from .budget import fit_memory
 from .config import Config, load_config
-from .decode import decode
+from .decode import decode_frugally
 from .defaults import resolve
 from .engine.split import Split
 from .errors import ConfigError
@@ -187,7 +188,8 @@ def _denoise(run: Run, memory: MemoryPlan, hooks: pluggy.HookRelay, generator: t
     facts = run.model.facts
     rows, columns = config.height // facts.vae_factor, config.width // facts.vae_factor
     shape_BFCYX = (1, plan.frames, facts.latent_channels, rows, columns)
-    noise_BFCYX = config.noise.noise(shape_BFCYX, plan.noise_sources_F, generator).to(run.model.device)
+    noise_BFCYX = config.noise.noise(shape_BFCYX, plan.noise_sources_F, generator)
+    noise_BFCYX = check_tensor(config.noise, "noise", noise_BFCYX, shape_BFCYX).to(run.model.device)
     with (
         timed(run.timings, "denoise"),
         run.model.at_hand("unet") as unet,
@@ -200,7 +202,9 @@ def _denoise(run: Run, memory: MemoryPlan, hooks: pluggy.HookRelay, generator: t
         ) as seams,
     ):
         run.engine = seams.engine
-        return config.sampling.sample(Sampler(run, unet, seams, memory, hooks, generator), noise_BFCYX)
+        latents_BFCYX = config.sampling.sample(Sampler(run, unet, seams, memory, hooks, generator), noise_BFCYX)
+    run.engine = None  # with what it keeps of deep features, which the decoder has better use for
+    return check_tensor(config.sampling, "latents", latents_BFCYX, shape_BFCYX)
 
 
 def _decode(
@@ -214,7 +218,9 @@ def _decode(
     assert config.decode_chunk
     kept = [] if earlier is None else [earlier]
     frames = run.new + sum(map(len, kept))
-    chunks = decode(run.model, latents_FCYX, chunk=config.decode_chunk, overlap=config.decode_overlap, ring=config.loop)
+    chunks = decode_frugally(
+        run.model, latents_FCYX, chunk=config.decode_chunk, overlap=config.decode_overlap, ring=config.loop
+    )
     file = (
         open_video(run.output, fps=config.output_fps or config.fps, frames=frames, enlarge=config.enlarge)
         if run.output

@@ -12,8 +12,8 @@ from rich.text import Text
 
 from .config import STRATEGY_KINDS
 from .contracts import CONTRACTS, Strategy
-from .course import Course
 from .manager import Plugins, versions
+from .registry import default_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -45,10 +45,9 @@ def _own_first(cls: type[Strategy]) -> list[str]:
 def _option_row(name: str, cls: type[Strategy]) -> dict[str, Any]:
     field = cls.model_fields[name]
     schema = cls.model_json_schema()["properties"][name]
-    default = None if field.is_required() else field.get_default(call_default_factory=True)
     return {
         "name": name,
-        "default": default.dump() if isinstance(default, Strategy | Course) else default,
+        "default": default_of(field),
         "required": field.is_required(),
         "type": _type_name(schema),
         "description": field.description or "",
@@ -147,7 +146,7 @@ def _option_line(option: dict[str, Any]) -> Text:
 
 def short_default(default: Any) -> str:
     """Return a default as a person would write it: a strategy by its name alone."""
-    return str(default["name"]) if isinstance(default, dict) else json.dumps(default)
+    return str(default["name"]) if isinstance(default, dict) and "name" in default else json.dumps(default)
 
 
 def print_plugins(rows: list[dict[str, Any]], console: Console) -> None:

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from .errors import PluginError
+from .answers import given
+from .blame import others_with
+from .errors import ModelError, PluginError
 from .manager import load_plugins
 from .run import Run, Step
 
@@ -53,15 +55,50 @@ def denoise(
     for index, (sigma, sigma_next) in enumerate(pairwise(levels)):
         guidance_F = None if guidance_SF is None else guidance_SF[index]
         step = Step(index, len(levels) - 1, sigma, sigma_next, latents_BFCYX, guidance_F, run=run)
-        hooks.longtake_before_step(step=step)
+        _change(hooks.longtake_before_step, step)
         step.denoised = hooks.longtake_predict(step=step, denoiser=denoiser)
         if step.denoised is None:
             raise PluginError(f"no plugin predicted step {index + 1} of {step.count}; longtake_predict returned None")
-        if step.denoised.shape != step.latents.shape:
-            shapes = f"{tuple(step.latents.shape)}, got {tuple(step.denoised.shape)}"
-            raise PluginError(f"longtake_predict must return {shapes} at step {index + 1} of {step.count}")
+        if not isinstance(step.denoised, Tensor) or step.denoised.shape != step.latents.shape:
+            raise PluginError(
+                f"longtake_predict must return shape {tuple(step.latents.shape)}, got {given(step.denoised)}, at step "
+                f"{index + 1} of {step.count}; others' plugins with that hook: "
+                f"{', '.join(others_with(hooks.longtake_predict)) or 'none'}"
+            )
         slope_BFCYX = (step.latents - step.denoised) / sigma
         step.latents = step.latents + slope_BFCYX * (sigma_next - sigma)
-        hooks.longtake_after_step(step=step)
+        _change(hooks.longtake_after_step, step)
         latents_BFCYX = step.latents
     return latents_BFCYX
+
+
+def _change(hook: pluggy.HookCaller, step: Step) -> None:
+    """Let hooks change the latents of a step, and see that those of others leave some.
+
+    Raises:
+        PluginError: they do not, with the plugins that may have done it.
+
+    """
+    others, shape = others_with(hook), step.latents.shape
+    if not others:
+        hook(step=step)
+        return
+    was_finite = bool(torch.isfinite(step.latents).all())
+    try:
+        hook(step=step)
+    except ModelError:  # of longtake's own, which looks at the latents last
+        if not was_finite or _fault(step.latents, shape) is None:
+            raise
+    fault = _fault(step.latents, shape)
+    if fault:
+        raise PluginError(
+            f"after {hook.name} of {', '.join(others)} the latents must be finite and of shape {tuple(shape)}, got "
+            f"{fault}, at step {step.index + 1} of {step.count}"
+        )
+
+
+def _fault(latents: object, shape: torch.Size) -> str | None:
+    """Return what is wrong with latents, if anything is."""
+    if not isinstance(latents, Tensor) or latents.shape != shape:
+        return given(latents)
+    return None if bool(torch.isfinite(latents).all()) else "some that are not finite"

@@ -6,6 +6,7 @@ import importlib
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import EntryPoint, PackageNotFoundError, distributions, version
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -28,6 +29,10 @@ class Plugins(NamedTuple):
     manager: pluggy.PluginManager
     registry: Registry
 
+    def __deepcopy__(self, memo: dict[int, object]) -> Plugins:
+        """Return the same: what is loaded is loaded once, for a pipeline and for copies of it."""
+        return self
+
 
 def load_plugins(*, third_party: bool = True) -> Plugins:
     """Return a fresh manager and registry; nothing is global and nothing happens at import.
@@ -42,20 +47,30 @@ def load_plugins(*, third_party: bool = True) -> Plugins:
     for name, plugin in builtin.PLUGINS.items():
         add_plugin(plugins, plugin, name)
     if third_party and not os.environ.get(NONE_OF_THEM):
-        for entry_point in sorted(_entry_points(), key=lambda point: point.name):
+        for entry_point in sorted(_entry_points(plugins.registry), key=lambda point: point.name):
             _load_entry_point(plugins, entry_point)
     return plugins
 
 
-def _entry_points() -> Iterator[EntryPoint]:
-    """Yield what packages offer that are installed; what lies in the working directory by chance is none of them."""
+def _entry_points(registry: Registry) -> Iterator[EntryPoint]:
+    """Yield what packages offer that are installed; what lies in the working directory by chance is none of them.
+
+    A package whose metadata cannot be read is passed over, and recorded if it is called after longtake.
+    """
     here = os.path.realpath(".")
     folders = [folder for folder in sys.path if folder and os.path.realpath(folder) != here]
     seen = set()
     for package in distributions(path=folders):
-        if package.name not in seen:  # the first of a name is what an import gives
-            seen.add(package.name)
-            yield from package.entry_points.select(group=GROUP)
+        try:
+            name, found = package.name, list(package.entry_points.select(group=GROUP))
+        except Exception as error:  # text that is none, or no lines of name = value
+            folder = os.path.basename(str(getattr(package, "_path", "")))
+            if GROUP in folder:
+                registry.broken[folder] = f"its metadata cannot be read: {type(error).__name__}: {error}"
+            continue
+        if name not in seen:  # the first of a name is what an import gives
+            seen.add(name)
+            yield from found
 
 
 def add_plugin(plugins: Plugins, plugin: object, name: str) -> None:
@@ -87,13 +102,29 @@ def _load_entry_point(plugins: Plugins, entry_point: EntryPoint) -> None:
         return
     try:
         _check_supported(entry_point)
-        plugin = entry_point.load()
+        with _not_from_here():
+            plugin = entry_point.load()
         add_plugin(plugins, plugin() if isinstance(plugin, type) else plugin, name)
-    except (Exception, SystemExit) as error:  # a plugin may raise anything at import
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a plugin may raise anything at import
         plugins.registry.broken[name] = f"{type(error).__name__}: {error}"
     else:
         dist = entry_point.dist
         plugins.registry.packages[name] = f"{dist.name} {dist.version}" if dist else entry_point.value
+
+
+@contextmanager
+def _not_from_here() -> Iterator[None]:
+    """Leave the working directory out of where modules are found, as it is in ``python -c`` or a notebook."""
+    here = [number for number, folder in enumerate(sys.path) if not folder]
+    for number in reversed(here):
+        del sys.path[number]
+    try:
+        yield
+    finally:
+        for number in here:
+            sys.path.insert(number, "")
 
 
 def _check_supported(entry_point: EntryPoint) -> None:
@@ -104,6 +135,7 @@ def _check_supported(entry_point: EntryPoint) -> None:
 
     """
     from packaging.requirements import Requirement
+    from packaging.utils import canonicalize_name
 
     try:
         here = version("longtake")
@@ -111,7 +143,8 @@ def _check_supported(entry_point: EntryPoint) -> None:
         return
     for line in (entry_point.dist.requires if entry_point.dist else None) or ():
         asked = Requirement(line)
-        if asked.name == "longtake" and asked.marker is None and not asked.specifier.contains(here, prereleases=True):
+        meant = canonicalize_name(asked.name) == "longtake" and (asked.marker is None or asked.marker.evaluate())
+        if meant and not asked.specifier.contains(here, prereleases=True):
             raise PluginError(f"it supports longtake {asked.specifier}, and this is {here}")
 
 

@@ -166,9 +166,14 @@ def _load_any(name: str, dtype: torch.dtype, variant: str | None) -> StableVideo
             failures.append(first_line(error))
     what = f" (variant {variant})" if variant else ""
     hint = "" if folder else hub_hint(name)
-    pickles = sorted(folder.glob("unet/*.bin")) if folder and not any(folder.glob("unet/*.safetensors")) else []
+    pickles = [
+        pickle
+        for part in ("unet", "vae", "image_encoder")
+        if folder and not any(folder.glob(f"{part}/*.safetensors"))
+        for pickle in sorted(folder.glob(f"{part}/*.bin"))
+    ]
     if pickles:
-        hint = f"\n{pickles[0]} {refusal_of_pickle(pickles[0])}"
+        hint = "".join(f"\n{pickle} {refusal_of_pickle(pickle)}" for pickle in pickles)
     raise ModelError(f"model {name!r}{what} cannot be loaded: " + "\n".join(dict.fromkeys(failures)) + hint)
 
 

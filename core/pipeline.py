@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from .answers import check_tensor
+from .blame import blaming
 from .budget import Frugal, fit_memory
 from .contracts import NoiseSchedule, Span
 from .defaults import say_if_too_fast
@@ -24,12 +26,13 @@ from .denoiser import guide
 from .engine.split import Split
 from .engine.wrapped import is_compiled, weights_come_and_go
 from .errors import ConfigError, LongtakeError
-from .plan import check_values, make_plan
+from .plan import make_plan, noise_sources
 from .seams import installed
 
 if TYPE_CHECKING:
     from .config import Config
     from .facts import ModelFacts
+    from .manager import Plugins
 
 Generators = torch.Generator | Sequence[torch.Generator] | None
 
@@ -47,6 +50,7 @@ class PipelineCall:
         pipe: that is called.
         config: resolved, but for frame rate and motion bucket, which the pipeline tells its UNet.
         facts: of the model.
+        plugins: that are to blame where a strategy of theirs fails.
         guided: whether the config decides guidance, rather than the pipeline.
 
     Raises:
@@ -54,9 +58,10 @@ class PipelineCall:
 
     """
 
-    def __init__(self, pipe: Any, config: Config, facts: ModelFacts, *, guided: bool) -> None:
+    def __init__(self, pipe: Any, config: Config, facts: ModelFacts, plugins: Plugins, *, guided: bool) -> None:
         self.plan = make_plan(config, facts)  # now, so that what is wrong is said before anything is computed
         self._pipe = pipe
+        self._plugins = plugins
         self._config = config
         self._facts = facts
         self._guided = guided
@@ -86,18 +91,26 @@ class PipelineCall:
         return_dict: bool = True,
     ) -> Any:
         """Return the UNet's output, (B, F, C, Y, X); half of the videos are unconditional where the pipeline guides."""
-        self._tell(added_time_ids)
         step = int((self._levels_S - float(torch.as_tensor(timestep).flatten()[0])).abs().argmin())
-        self._seams.progress, self._seams.step = self.plan.progress(step), step
-        ids_F3 = self.plan.time_ids(step, float(added_time_ids[0, 2])).to(added_time_ids)
-        predict = partial(self._predict, sample, timestep, encoder_hidden_states, ids_F3)
-        scales_F = self.plan.guidance_SF[step] if self._guided else None
-        output_BFCYX = self._frugal(lambda: self._decide(predict, len(sample), scales_F), f"step {step + 1}")
+        with blaming(self._plugins, at=f" at step {step + 1} of {len(self._levels_S)}"):
+            self._tell(added_time_ids)
+            output_BFCYX = self._run(step, sample, timestep, encoder_hidden_states, added_time_ids)
         if not return_dict:
             return (output_BFCYX,)
         from diffusers.models.unets.unet_spatio_temporal_condition import UNetSpatioTemporalConditionOutput
 
         return UNetSpatioTemporalConditionOutput(output_BFCYX)
+
+    def _run(
+        self, step: int, sample: Tensor, timestep: Tensor | float, tokens_B1K: Tensor, added_time_ids: Tensor
+    ) -> Tensor:
+        """Return what the pipeline is to see of the UNet at a step."""
+        self._seams.progress, self._seams.step = self.plan.progress(step), step
+        ids_F3 = self.plan.time_ids(step, float(added_time_ids[0, 2])).to(added_time_ids)
+        predict = partial(self._predict, sample, timestep, tokens_B1K, ids_F3)
+        scales_F = self.plan.guidance_SF[step] if self._guided else None
+        made_BFCYX: Tensor = self._frugal(lambda: self._decide(predict, len(sample), scales_F), f"step {step + 1}")
+        return made_BFCYX
 
     def _predict(
         self, sample: Tensor, timestep: Tensor | float, tokens_B1K: Tensor, ids_F3: Tensor, videos: slice
@@ -171,9 +184,9 @@ def noise_for(schedule: NoiseSchedule, span: Span, shape_BFCYX: Sequence[int], g
     made = []
     for generator in several:
         known = generator or torch.default_generator
-        sources_F = schedule.sources(span, torch.Generator().manual_seed(known.initial_seed()))
-        check_values(schedule, "noise sources", sources_F, span.frames)
-        made.append(schedule.noise((each, *shape_BFCYX[1:]), sources_F, _on_cpu(known)))
+        sources_F = noise_sources(schedule, span, known.initial_seed())
+        shape = (each, *shape_BFCYX[1:])
+        made.append(check_tensor(schedule, "noise", schedule.noise(shape, sources_F, _on_cpu(known)), shape))
     return torch.cat(made)
 
 

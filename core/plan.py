@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from .answers import check_mask, check_number, check_values, check_windows
 from .contracts import (
     AttentionStrategy,
     GuidanceSchedule,
@@ -18,7 +19,6 @@ from .contracts import (
     NoiseSchedule,
     PositionalStrategy,
     Span,
-    Strategy,
     Windows,
 )
 from .embedding import trained_frequencies
@@ -120,14 +120,14 @@ def make_plan(config: Config, facts: ModelFacts, *, shown_step: int = 0, places:
     sigmas_S1 = config.sigmas.sigmas(config.steps, facts.sigma_min, facts.sigma_max)
     check_values(config.sigmas, "sigmas", sigmas_S1, config.steps + 1)
     if bool((sigmas_S1.diff() >= 0).any()) or float(sigmas_S1[-1]) != 0:
-        raise PluginError(f"sigma schedule {config.sigmas.name!r} must fall at every step and end at 0")
+        raise PluginError(f"sigma schedule {config.sigmas.name!r} must fall at every step and end at 0", config.sigmas)
     trained_K = trained_frequencies(SHOWN_CHANNELS)
     spans = [replace(span, progress=progress_of(step, config.steps), step=step) for step in range(config.steps)]
     shown = spans[shown_step]
     positional = config.positional if config.positional.active(shown.progress) else PositionalStrategy()
     attention = config.attention if config.attention.active(shown.progress) else AttentionStrategy()
-    windows, mask_FF = attention.windows(shown), attention.mask(shown)
-    _check_sight(config.attention, windows, mask_FF, span.frames)
+    windows = check_windows(config.attention, attention.windows(shown), span.frames)
+    mask_FF = check_mask(config.attention, attention.mask(shown), span.frames)
     _check_modifiers(config.attention, spans)
     # With local windows, positions are asked about a window as if it were the whole video.
     seen = (
@@ -141,7 +141,7 @@ def make_plan(config: Config, facts: ModelFacts, *, shown_step: int = 0, places:
         frequencies_K=check_values(
             config.positional, "frequencies", positional.frequencies(trained_K, seen), len(trained_K)
         ),
-        temperature=positional.temperature(seen),
+        temperature=check_number(config.positional, "temperature", positional.temperature(seen)),
         windows=windows,
         mask_FF=mask_FF,
         noise_sources_F=noise_sources(config.noise, span, config.seed),
@@ -156,11 +156,14 @@ def noise_sources(schedule: NoiseSchedule, span: Span, seed: int) -> Tensor:
     """Return which frame of fresh noise each frame starts from, (F,); a shuffle has a generator of its own.
 
     Raises:
-        PluginError: the schedule gives another number of them.
+        PluginError: the schedule gives another number of them, or some that are no such numbers.
 
     """
     sources_F = schedule.sources(span, torch.Generator().manual_seed(seed))
-    return check_values(schedule, "noise sources", sources_F, span.frames)
+    check_values(schedule, "noise sources", sources_F, span.frames)
+    if sources_F.is_floating_point() or bool((sources_F < 0).any()):
+        raise PluginError(f"noise strategy {schedule.name!r} must give noise sources that count from 0", schedule)
+    return sources_F
 
 
 def guidance_at(schedule: GuidanceSchedule, span: Span) -> Tensor:
@@ -180,18 +183,6 @@ def _motion(schedule: MotionSchedule, span: Span, what: str, asked: float) -> Te
     return check_values(schedule, what, getattr(acting, what)(asked, span), span.frames)
 
 
-def check_values(strategy: Strategy, what: str, values: Tensor, length: int) -> Tensor:
-    """Return ``values`` if they are as many as they should be and finite, else blame the strategy."""
-    if not isinstance(values, Tensor) or values.shape != (length,):
-        given = f"shape {tuple(values.shape)}" if isinstance(values, Tensor) else type(values).__name__
-        raise PluginError(
-            f"{strategy.kind} strategy {strategy.name!r} must give {length} {what}, got {given}", strategy
-        )
-    if not bool(torch.isfinite(values).all()):
-        raise PluginError(f"{strategy.kind} strategy {strategy.name!r} must give finite {what}", strategy)
-    return values
-
-
 def _check_modifiers(strategy: AttentionStrategy, spans: list[Span]) -> None:
     """Refuse factors over the frames where windows count from zero at any step."""
     for span in spans if over_frames(strategy) else ():
@@ -199,28 +190,3 @@ def _check_modifiers(strategy: AttentionStrategy, spans: list[Span]) -> None:
         if windows is not None and windows.local_positions:
             refuse_frames_of_windows(strategy)
             return
-
-
-def _check_sight(strategy: Strategy, windows: Windows | None, mask_FF: Tensor | None, frames: int) -> None:
-    """Blame an attention strategy whose windows lose frames or whose mask leaves one without anything to see."""
-    who = f"attention strategy {strategy.name!r}"
-    if mask_FF is not None:
-        if mask_FF.shape != (frames, frames):
-            raise PluginError(f"{who} must give a mask of {frames} x {frames}, got {tuple(mask_FF.shape)}", strategy)
-        open_FF = mask_FF if mask_FF.dtype == torch.bool else mask_FF > -torch.inf
-        if not bool(open_FF.any(dim=1).all()):
-            raise PluginError(f"{who} leaves a frame without anything to see", strategy)
-    if windows is not None:
-        shape = (len(windows.starts), frames)
-        if windows.weights_WF.shape != shape:
-            raise PluginError(f"{who} must give weights of {shape}, got {tuple(windows.weights_WF.shape)}", strategy)
-        if windows.ring and windows.size > frames:
-            raise PluginError(
-                f"{who} must give windows no longer than their ring, got {windows.size} of {frames}", strategy
-            )
-        inside_WF = torch.zeros(shape, dtype=torch.bool)
-        for inside_F, start in zip(inside_WF, windows.starts, strict=True):
-            inside_F[windows.inside(start)] = True
-        sums_F = (windows.weights_WF * inside_WF).sum(dim=0)
-        if not torch.allclose(sums_F, torch.ones(frames), atol=1e-4):
-            raise PluginError(f"{who} must give windows whose weights sum to 1 in every frame", strategy)

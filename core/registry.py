@@ -5,10 +5,13 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import PydanticUserError, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import to_jsonable_python
 
 from .contracts import CONTRACTS, Strategy
-from .errors import ConfigError, PluginError, did_you_mean, explain
+from .course import Course
+from .errors import ConfigError, PluginError, did_you_mean, explain, first_line
 
 
 class Registry:
@@ -32,7 +35,8 @@ class Registry:
         """Make ``cls`` known under its kind and name.
 
         Raises:
-            PluginError: it is no strategy, its name is taken, or a method does not take the contract's arguments.
+            PluginError: it is no strategy, its name is taken, a method does not take the contract's arguments, or its
+                options cannot stand in a config file.
 
         """
         contract = _contract_of(cls)
@@ -43,6 +47,7 @@ class Registry:
         if owner is not None:
             raise PluginError(f"{cls.kind} strategy {name!r} is already registered by plugin {owner!r}")
         _check_methods(cls, contract)
+        _check_options(cls)
         self.classes[cls.kind][name] = cls
         self.providers[cls.kind, name] = plugin
 
@@ -89,6 +94,26 @@ def _contract_of(cls: Any) -> type[Strategy]:
                 return contract
     names = ", ".join(contract.__name__ for contract in CONTRACTS)
     raise PluginError(f"{cls!r} is no strategy; a strategy is a subclass of one of {names}")
+
+
+def default_of(field: FieldInfo) -> Any:
+    """Return the default of an option as it stands in a config file; None where there is none."""
+    default = None if field.is_required() else field.get_default(call_default_factory=True)
+    return default.dump() if isinstance(default, Strategy | Course) else to_jsonable_python(default)
+
+
+def _check_options(cls: type[Strategy]) -> None:
+    """Refuse options that cannot be listed, now rather than where all strategies are."""
+    for name, field in cls.model_fields.items():
+        try:
+            default_of(field)
+        except Exception as error:  # a plugin's own code may raise anything
+            raise PluginError(f"{cls.__name__}: the default of its option {name!r} cannot be told: {error}") from error
+    try:
+        cls.model_json_schema(mode="serialization")
+        cls.model_json_schema()
+    except PydanticUserError as error:
+        raise PluginError(f"{cls.__name__}: its options have no JSON schema: {first_line(error)}") from error
 
 
 def _check_methods(cls: type[Strategy], contract: type[Strategy]) -> None:

@@ -33,7 +33,7 @@ class Run:
         conditioning: the start image as the UNet sees it.
         output: the file or folder to be written, if any.
         timings: seconds by name of a part; plugins may add theirs.
-        engine: that runs the UNet, from the first step on.
+        engine: that runs the UNet, while it denoises.
         before_BFCYX: latents with which the video begins, where it continues another one; scaled.
 
     """

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from .answers import check_mask, check_number, check_windows
 from .blame import is_foreign
 from .contracts import AttentionStrategy, PositionalStrategy, RangedStrategy, Span, Windows
 from .denoiser import Part
@@ -25,7 +26,7 @@ from .embedding import embed, trained_frequencies
 from .engine.skips import Skips
 from .engine.split import Split
 from .engine.unet import Engine
-from .engine.wrapped import at_work
+from .engine.wrapped import at_work, has_another_forward
 from .errors import LongtakeError, PluginError
 from .modifiers import attend_modified, refuse_frames_of_windows
 
@@ -68,6 +69,7 @@ class Seams:
         self._positional = positional
         self._attention = attention
         self._outer = outer
+        self._sights: set[Hashable] = set()  # what the attention strategy has been asked about
 
     def span(self, frames: int) -> Span:
         """Return what strategies are told about a call with so many frames."""
@@ -95,8 +97,18 @@ class Seams:
     def attention(self, frames: int) -> tuple[AttentionStrategy, Span] | None:
         """Return the attention strategy that acts at this step likewise."""
         if self._attention and self._attention.active(self.progress):
-            return self._attention, self.span(frames)
+            span = self.span(frames)
+            self._check_sight(self._attention, span)
+            return self._attention, span
         return self._outer.attention(frames) if self._outer else None
+
+    def _check_sight(self, strategy: AttentionStrategy, span: Span) -> None:
+        """See once for each step, and each number of frames, that windows and mask are what they should be."""
+        asked = span.step, span.progress, span.frames, span.places
+        if asked not in self._sights:
+            check_windows(strategy, strategy.windows(span), span.frames)
+            check_mask(strategy, strategy.mask(span), span.frames)
+            self._sights.add(asked)
 
     def time_ids(self) -> Tensor | None:
         """Return the conditioning of each frame, (B, F, 3), where the caller has said it."""
@@ -151,17 +163,19 @@ class Seams:
         frames, channels = q_PNFD.shape[2:]
         positional = self.positional(frames if self._placed(frames) is None else self.whole)
         attention = self.attention(frames)
-        temperature = positional[0].temperature(positional[1]) if positional else 1.0
+        temperature = 1.0
+        if positional:
+            temperature = check_number(positional[0], "temperature", positional[0].temperature(positional[1]), 0)
         strategy, span = attention or (FULL, self.span(frames))
         if rows is not None and columns is not None and rows * columns == len(q_PNFD):
             span = replace(span, rows=rows, columns=columns)
         # None rather than the same number: the kernel's own default is exact where nothing is asked.
         scale = None if temperature == 1.0 else temperature / channels**0.5
         seen_PNFD = attend_modified(strategy, q_PNFD, k_PNFD, v_PNFD, span, scale)
-        if seen_PNFD.shape != q_PNFD.shape:
+        if not isinstance(seen_PNFD, Tensor) or seen_PNFD.shape != q_PNFD.shape:
+            got = tuple(seen_PNFD.shape) if isinstance(seen_PNFD, Tensor) else type(seen_PNFD).__name__
             raise PluginError(
-                f"attention strategy {strategy.name!r} must return {tuple(q_PNFD.shape)} from attend, "
-                f"got {tuple(seen_PNFD.shape)}",
+                f"attention strategy {strategy.name!r} must return {tuple(q_PNFD.shape)} from attend, got {got}",
                 strategy,
             )
         # A sum, which is finite only if everything is; of our own strategies the loop sees at the end of the step.
@@ -193,11 +207,19 @@ def installed(
         split: how the work is shared out; by default everything at a time.
         make_skips: where the UNet keeps what its way down hands to its way up; by default on the device.
 
+    Raises:
+        LongtakeError: something else stands around the UNet or its blocks, and would be passed over.
+
     Yields:
         the :class:`Seams`, whose ``progress`` the caller moves from 0 to 1 along the steps.
 
     """
     before = unet.__dict__.get("forward")
+    if not isinstance(before, Forward) and has_another_forward(unet):
+        raise LongtakeError(
+            "the UNet's forward has been replaced, and longtake would pass that over: put it back, or replace it "
+            "within the block"
+        )
     outer = before.seams if isinstance(before, Forward) else None
     seams = Seams(trained or unet.config.num_frames, positional, attention, outer)
     seams.engine = Engine(unet, seams, split or Split(), make_skips)

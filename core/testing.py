@@ -7,11 +7,13 @@ Shape suffixes: F = frames, K = frequencies, W = windows, P = batch x pixels, N 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from .contracts import (
@@ -29,7 +31,11 @@ from .contracts import (
 )
 from .denoiser import Part
 from .embedding import trained_frequencies
+from .errors import PluginError
+from .generate import generate
 from .manager import load_plugins
+from .model import Model
+from .tiny import tiny_pipeline
 
 CHANNELS = (32, 320)
 TRAINED = (4, 14, 25)
@@ -79,9 +85,18 @@ def check_strategy(strategy: Strategy) -> None:
         AssertionError: with what broke.
 
     """
-    registry = load_plugins().registry
+    registry, cls = load_plugins().registry, type(strategy)
+    named = isinstance(getattr(strategy, "name", None), str)
+    assert named, f"{cls.__name__} has no name, by which a config would ask for it; give the class: name = 'mine'"
+    taken = registry.classes[strategy.kind].get(strategy.name, cls)
+    # The same class, imported once more, is no other one.
+    same = (taken.__module__, taken.__qualname__) == (cls.__module__, cls.__qualname__)
+    assert same, (
+        f"{strategy.name}: {registry.providers[strategy.kind, strategy.name]!r} has a {strategy.kind} strategy of that "
+        "name already, so that this one would not be loaded; choose another"
+    )
     if strategy.name not in registry.classes[strategy.kind]:
-        registry.add(type(strategy), "checked")
+        registry.add(cls, "checked")
     again = registry.build(strategy.kind, strategy.dump())
     assert again == strategy, f"{strategy.name}: its options do not survive being written to a config and read again"
     for kind, check in _CHECKS.items():
@@ -97,15 +112,20 @@ def check_positional(strategy: PositionalStrategy) -> None:
             for span in spans(trained, stretched=False):
                 frames_F = torch.arange(span.frames, dtype=torch.float32)
                 where = f"{strategy.name}: with {span.frames} of {trained} trained frames, nothing to stretch,"
-                assert torch.equal(strategy.positions(frames_F, span), frames_F), f"{where} positions change"
-                assert torch.equal(strategy.frequencies(freqs_K, span), freqs_K), f"{where} frequencies change"
+                positions_F, used_K = strategy.positions(frames_F, span), strategy.frequencies(freqs_K, span)
+                _same_shape_and_finite(strategy, "positions", positions_F, frames_F)
+                _same_shape_and_finite(strategy, "frequencies", used_K, freqs_K)
+                assert torch.equal(positions_F, frames_F), f"{where} positions change"
+                assert torch.equal(used_K, freqs_K), f"{where} frequencies change"
                 assert strategy.temperature(span) == 1.0, f"{where} the temperature is not 1"
             for span in spans(trained, stretched=True):
                 frames_F = torch.arange(span.frames, dtype=torch.float32)
                 _same_shape_and_finite(strategy, "positions", strategy.positions(frames_F, span), frames_F)
                 _same_shape_and_finite(strategy, "frequencies", strategy.frequencies(freqs_K, span), freqs_K)
                 assert torch.equal(frames_F, torch.arange(span.frames)), f"{strategy.name} changes its input in place"
-                assert strategy.temperature(span) > 0, f"{strategy.name}: temperature must be positive"
+                temperature = strategy.temperature(span)
+                assert isinstance(temperature, int | float), f"{strategy.name}: temperature must be a number"
+                assert 0 < temperature < math.inf, f"{strategy.name}: temperature must be positive, or nothing is seen"
 
 
 def check_attention(strategy: AttentionStrategy) -> None:
@@ -126,6 +146,7 @@ def check_attention(strategy: AttentionStrategy) -> None:
 def _check_sight(strategy: AttentionStrategy, span: Span) -> None:
     mask_FF = strategy.mask(span)
     if mask_FF is not None:
+        assert isinstance(mask_FF, Tensor), f"{strategy.name}: mask must be a tensor or None, got {mask_FF!r}"
         assert mask_FF.shape == (span.frames, span.frames), f"{strategy.name}: mask has shape {tuple(mask_FF.shape)}"
         open_FF = mask_FF if mask_FF.dtype == torch.bool else mask_FF > -torch.inf
         assert bool(open_FF.any(dim=1).all()), f"{strategy.name}: some frame sees nothing, which gives NaN"
@@ -134,10 +155,12 @@ def _check_sight(strategy: AttentionStrategy, span: Span) -> None:
 
 def _check_windows(strategy: Strategy, windows: Windows | None, span: Span) -> None:
     if windows is not None:
+        assert isinstance(windows, Windows), f"{strategy.name}: windows must give Windows or None, got {windows!r}"
         shape = (len(windows.starts), span.frames)
-        assert windows.weights_WF.shape == shape, f"{strategy.name}: weights must be {shape}"
+        assert windows.weights_WF.shape == shape, f"{strategy.name}: weights must be {shape}, one for each frame"
         sums_F = windows.weights_WF.sum(dim=0)
-        torch.testing.assert_close(sums_F, torch.ones(span.frames), msg=f"{strategy.name}: weights do not sum to one")
+        said = f"{strategy.name}: weights do not sum to one, so that frames would fade or overflow"
+        torch.testing.assert_close(sums_F, torch.ones(span.frames), msg=said)
         for start, weights_F in zip(windows.starts, windows.weights_WF, strict=True):
             last = span.frames - 1 if windows.ring else span.frames - windows.size
             assert 0 <= start <= last and windows.size <= span.frames, f"{strategy.name}: a window leaves the video"
@@ -147,19 +170,29 @@ def _check_windows(strategy: Strategy, windows: Windows | None, span: Span) -> N
 
 
 def check_noise(strategy: NoiseSchedule) -> None:
-    """Noise is reproducible, has the shape asked for, and starts with fresh frames."""
+    """Noise is reproducible, of unit variance, and has the shape asked for."""
     for trained in TRAINED:
         for stretched in (False, True):
             for span in spans(trained, stretched=stretched):
                 shape = (2, span.frames, 3, 2, 5)
                 first, again = (_noise(strategy, span, shape) for _ in range(2))
-                assert torch.equal(first, again), f"{strategy.name}: the same seed gives different noise"
+                assert torch.equal(first, again), (
+                    f"{strategy.name}: the same seed gives different noise, and other videos"
+                )
                 _same_shape_and_finite(strategy, "noise", first, torch.empty(shape))
+    span = Span(frames=8, trained=4)
+    deviation = float(_noise(strategy, span, (4, span.frames, 4, 16, 16)).std())
+    assert 0.8 < deviation < 1.25, (
+        f"{strategy.name}: noise has a standard deviation of {deviation:.3g}, not 1, which is how the model knows noise"
+    )
 
 
 def _noise(strategy: NoiseSchedule, span: Span, shape: tuple[int, ...]) -> Tensor:
     sources_F = strategy.sources(span, torch.Generator().manual_seed(1))
+    whole = isinstance(sources_F, Tensor) and not sources_F.is_floating_point()
+    assert whole, f"{strategy.name}: sources must be a tensor of whole numbers, which count fresh frames of noise"
     assert sources_F.shape == (span.frames,), f"{strategy.name}: sources has shape {tuple(sources_F.shape)}"
+    assert bool((sources_F >= 0).all()), f"{strategy.name}: sources must not be negative, as they count from 0"
     return strategy.noise(shape, sources_F, torch.Generator().manual_seed(2))
 
 
@@ -176,23 +209,26 @@ def check_sigmas(strategy: SigmaSchedule) -> None:
         for steps in (1, 2, 10, 25, 100):
             sigmas_S1 = strategy.sigmas(steps, 0.002, sigma_max)
             _same_shape_and_finite(strategy, "sigmas", sigmas_S1, torch.empty(steps + 1))
-            assert bool((sigmas_S1.diff() < 0).all()), f"{strategy.name}: sigmas do not fall"
-            assert sigmas_S1[-1] == 0, f"{strategy.name}: the last sigma is not 0"
+            assert bool((sigmas_S1.diff() < 0).all()), (
+                f"{strategy.name}: sigmas do not fall, so that a step would add noise"
+            )
+            assert sigmas_S1[-1] == 0, f"{strategy.name}: the last sigma is not 0, so that noise would be left"
             assert sigmas_S1[0] <= sigma_max * 1.0001, f"{strategy.name}: begins above what the model knows"
 
 
 def check_motion(strategy: MotionSchedule) -> None:
-    """There is one motion bucket and one frame rate for each frame, as asked where there is nothing to stretch."""
+    """There is one motion bucket and one frame rate for each frame, none of them negative."""
     for trained in TRAINED:
         for stretched in (False, True):
             for span in spans(trained, stretched=stretched):
                 like_F = torch.empty(span.frames)
-                _same_shape_and_finite(strategy, "buckets", strategy.buckets(127, span), like_F)
-                _same_shape_and_finite(strategy, "rates", strategy.rates(7, span), like_F)
+                for what, made_F in (("buckets", strategy.buckets(127, span)), ("rates", strategy.rates(7, span))):
+                    _same_shape_and_finite(strategy, what, made_F, like_F)
+                    assert bool((made_F >= 0).all()), f"{strategy.name}: {what} must not be negative, as SVD knows none"
 
 
 def check_context(strategy: ContextStrategy) -> None:
-    """Windows cover the whole video in every step, and a short video is seen whole."""
+    """Windows cover the whole video in every step, a short video is seen whole, and images keep their shape."""
     for trained in TRAINED:
         for span in spans(trained, stretched=False):
             where = f"{strategy.name}: with {span.frames} of {trained} trained frames"
@@ -200,23 +236,37 @@ def check_context(strategy: ContextStrategy) -> None:
         for span in spans(trained, stretched=True):
             for step in range(5):
                 _check_windows(strategy, strategy.windows(replace(span, step=step)), span)
+            images_FCYX, before_TCYX = torch.ones(3, 4, 2, 5), torch.ones(span.frames, 4, 2, 5)
+            frames_F = torch.arange(2, 5) if span.frames > 5 else torch.arange(3)
+            for before in (before_TCYX, torch.full_like(before_TCYX, torch.nan)):
+                seen_FCYX = strategy.image_latents(images_FCYX, frames_F, before, span)
+                _same_shape_and_finite(strategy, "image_latents", seen_FCYX, images_FCYX)
 
 
 def check_sampling(strategy: SamplingStrategy) -> None:
-    """Every frame is denoised, and never more frames together than there are."""
+    """Every frame is denoised, never more frames together than there are, and a tiny model's video comes out whole."""
     for trained in TRAINED:
         for stretched in (False, True):
             for span in spans(trained, stretched=stretched):
                 together, denoised = strategy.seen(span), strategy.frames_denoised(span)
+                assert isinstance(together, int), f"{strategy.name}: seen must give a whole number, got {together!r}"
                 assert 1 <= together <= span.frames, f"{strategy.name}: {together} of {span.frames} frames together"
                 assert denoised >= span.frames, f"{strategy.name}: only {denoised} of {span.frames} frames denoised"
 
+    asked: dict[str, Any] = {"width": 32, "height": 24, "steps": 2, "seed": 0, "frames": 9}
+    try:
+        generate(Image.new("RGB", (32, 24), "red"), model=Model.of(tiny_pipeline()), sampling=strategy, **asked)
+    except PluginError as error:
+        raise AssertionError(f"{strategy.name}: a video of 9 frames fails with it: {error}") from error
+
 
 def _same_shape_and_finite(strategy: Strategy, what: str, given: Tensor, wanted: Tensor) -> None:
+    assert isinstance(given, Tensor), f"{strategy.name}: {what} must be a tensor, got {type(given).__name__}"
     assert given.shape == wanted.shape, (
-        f"{strategy.name}: {what} must have shape {tuple(wanted.shape)}, got {tuple(given.shape)}"
+        f"{strategy.name}: {what} must have shape {tuple(wanted.shape)}, got {tuple(given.shape)}: one for each frame"
     )
-    assert bool(torch.isfinite(given).all()), f"{strategy.name}: {what} must be finite"
+    finite = bool(torch.isfinite(given).all())
+    assert finite, f"{strategy.name}: {what} must be finite, as one number that is not spreads over the whole video"
 
 
 _CHECKS = {

@@ -8,6 +8,7 @@ import site
 import subprocess
 import sys
 import sysconfig
+import types
 import venv
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,7 +28,7 @@ from program import Answer, WarmProgram, run_cold
 import longtake
 from longtake.core.engine.unet import Engine
 from longtake.core.image import fit_image
-from longtake.core.manager import Plugins
+from longtake.core.manager import Plugins, add_plugin
 from longtake.core.tiny import svd_scheduler, tiny_pipeline
 from longtake.plugins.proving.cases import Case
 from longtake.plugins.proving.clips import KINDS
@@ -131,6 +132,23 @@ def tiny_model(tiny_folder: Path) -> longtake.Model:
 def builtins() -> Plugins:
     """Built-in plugins only, fresh."""
     return longtake.load_plugins(third_party=False)
+
+
+@pytest.fixture
+def plugins_with() -> Iterator[Callable[[str], Plugins]]:
+    """The function that loads a plugin from its code, as a third party's module ``longtake_odd``."""
+
+    def load(code: str) -> Plugins:
+        module = types.ModuleType("longtake_odd")
+        sys.modules["longtake_odd"] = module
+        exec(compile("import longtake, torch\n" + code, "longtake_odd.py", "exec"), vars(module))
+        plugins = longtake.load_plugins(third_party=False)
+        add_plugin(plugins, module, "odd")
+        plugins.registry.packages["odd"] = "longtake-odd 1"
+        return plugins
+
+    yield load
+    sys.modules.pop("longtake_odd", None)
 
 
 @pytest.fixture(scope="session")

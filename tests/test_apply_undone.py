@@ -89,6 +89,13 @@ def test_after_an_exception_in_mid_call_the_unet_is_stock_and_the_next_call_long
         assert torch.equal(call_pipe(pipe, image), long)
 
 
+def test_a_block_that_was_left_is_not_entered_again(pipe):
+    applied = longtake.apply(pipe)
+    longtake.remove(pipe)
+    with pytest.raises(LongtakeError, match="this has been removed from the pipeline; call longtake.apply again"):
+        applied.__enter__()
+
+
 def test_methods_that_somebody_replaced_before_are_used_and_left(make_pipeline, call_pipe, image):
     pipe, seen = make_pipeline(), []
     stock = pipe.progress_bar

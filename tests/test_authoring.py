@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import types
@@ -14,12 +15,15 @@ import pluggy
 import pytest
 import torch
 from program import WarmProgram
+from pydantic import Field, create_model
+from rich.console import Console
 
 import longtake
 from longtake.core import hookspecs, manager
 from longtake.core.audit import problems
 from longtake.core.config import STRATEGY_KINDS
 from longtake.core.errors import LongtakeError, OutputError
+from longtake.core.listing import print_strategies, strategy_rows
 from longtake.core.manager import add_plugin
 from longtake.plugins.authoring.package import write_package
 
@@ -76,6 +80,13 @@ def test_the_environment_leaves_all_of_them_out(program, tmp_path):
         ("../a", "cannot be the name"),
         ("class", "cannot be the name"),
         ("", "cannot be the name"),
+        ("a" * 51, "aaa… cannot be the name of a plugin: it has 51 letters, of at most 50"),
+        (
+            "freenoise",
+            "'freenoise' is taken already, by a noise strategy or a plugin that is there; choose",
+        ),
+        ("preview", "'preview' is taken already"),
+        ("null", "'null' is taken already"),
     ],
 )
 def test_a_name_that_cannot_be_one_is_refused(tmp_path, name, message):
@@ -135,8 +146,65 @@ def test_a_check_finds_what_no_longer_matches():
         ("odd", "longtake_after_step is never called: put @longtake.hookimpl above it"),
         ("odd", "longtake_before_steps is no hook of this longtake\ndid you mean 'longtake_before_step'?"),
     ]
-    assert found[2][1].startswith("positional strategy 'clipped' breaks its contract: clipped: with 1 of 4 trained")
+    assert "'clipped' breaks its contract: clipped: positions must have shape" in found[2][1]
     assert len(found) == 3
+
+
+def test_a_method_that_is_misspelt_is_found():
+    class Spelt(longtake.PositionalStrategy):
+        """Meant to move frames."""
+
+        name = "spelt"
+
+        def positionss(self, frames_F, span):
+            return frames_F
+
+        def helper(self):
+            """Is nothing of the kind."""
+
+    @longtake.hookimpl
+    def longtake_register_strategies(register):
+        register(Spelt)
+
+    said = "positional strategy 'spelt': positionss is never called\ndid you mean 'positions'?"
+    assert problems(plugins_with(longtake_register_strategies=longtake_register_strategies)) == [("odd", said)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "said"),
+    [
+        ("tensor", {"option": (torch.Tensor, ...)}, "its options have no JSON schema"),
+        ("failing", {"option": (float, Field(default_factory=lambda: 1 / 0))}, "the default of its option 'option'"),
+    ],
+)
+def test_options_that_cannot_be_listed_are_refused_when_they_are_registered(kind, options, said):
+    settings = type(
+        "Loose", (longtake.NoiseSchedule,), {"name": kind, "model_config": {"arbitrary_types_allowed": True}}
+    )
+    cls = create_model("Unlisted", __base__=settings, **options)
+    with pytest.raises(LongtakeError, match=f"Unlisted: {said}"):
+        longtake.load_plugins(third_party=False).registry.add(cls, "odd")
+
+
+def test_options_of_any_plain_type_are_listed():
+    class Rich(longtake.NoiseSchedule):
+        """Have options."""
+
+        name = "rich"
+        weights: dict[str, float] = Field(default={"a": 1.0}, description="Weights.")
+        path: Path = Field(default=Path("x"), description="Path.")
+
+    @longtake.hookimpl
+    def longtake_register_strategies(register):
+        register(Rich)
+
+    plugins = plugins_with(longtake_register_strategies=longtake_register_strategies)
+    rows = {row["name"]: row for row in strategy_rows(plugins.registry)}
+    told = {option["name"]: option["default"] for option in rows["rich"]["options"]}
+    assert told == {"weights": {"a": 1.0}, "path": "x"}
+    console = Console(width=150, record=True, file=io.StringIO())
+    print_strategies(list(rows.values()), console)
+    assert '= {"a": 1.0}' in console.export_text()
 
 
 def test_a_check_of_good_plugins_finds_nothing():
@@ -167,6 +235,9 @@ class Package(Distribution):
     ("asked", "reason"),
     [
         (("longtake>=99",), "PluginError: it supports longtake >=99, and this is 0.1.0"),
+        (("Longtake<0.1",), "PluginError: it supports longtake <0.1, and this is 0.1.0"),
+        (('longtake>=99; python_version >= "3"',), "PluginError: it supports longtake >=99, and this is 0.1.0"),
+        (('longtake>=99; python_version < "3"',), None),
         (("numpy", "longtake<0.1"), "PluginError: it supports longtake <0.1, and this is 0.1.0"),
         (("longtake>=0.1,<99",), None),
         (("longtake",), None),
@@ -192,7 +263,10 @@ def test_what_lies_in_the_working_directory_is_not_loaded(tmp_path, monkeypatch)
         monkeypatch.setattr("sys.path", [path, *[each for each in __import__("sys").path if each]])
         monkeypatch.chdir(tmp_path)
         assert "here" not in longtake.load_plugins().registry.broken
+    (info / "entry_points.txt").write_bytes(b"[longtake]\n\xff\xfe")
     monkeypatch.chdir(tmp_path.parent)
+    assert "its metadata cannot be read" in longtake.load_plugins().registry.broken[info.name]
+    (info / "entry_points.txt").write_text("[longtake]\nhere = longtake_here\n")
     assert longtake.load_plugins().registry.broken["here"] == "RuntimeError: loaded"
 
 

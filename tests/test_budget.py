@@ -12,7 +12,7 @@ import torch
 
 import longtake
 from longtake import generate, load_config, read_facts, resolve
-from longtake.core.budget import GIB, FrugalDenoiser, amount, fit_memory, free_memory, least_budget, work_of
+from longtake.core.budget import GIB, Frugal, FrugalDenoiser, amount, fit_memory, free_memory, least_budget, work_of
 from longtake.core.engine.memory import plan_memory, workspaces
 from longtake.core.engine.skips import HostSkips, Skips
 from longtake.core.engine.split import Split
@@ -36,7 +36,7 @@ def test_memory_is_said_as_people_say_it(text):
     assert load_config(asked.dump(), REGISTRY) == asked
 
 
-@pytest.mark.parametrize("text", ["0", "-1GiB", "much"])
+@pytest.mark.parametrize("text", ["0", "-1GiB", "much", "8,5GiB", "8 GiB or so"])
 def test_what_is_no_memory_is_refused(text):
     with pytest.raises(ConfigError, match="memory"):
         load_config({"memory": text}, REGISTRY)
@@ -121,6 +121,13 @@ def test_amounts_are_said_in_the_unit_that_fits(size, words):
     assert amount(size) == words
 
 
+class FakeEngine:
+    split = Split(compiled=True)
+
+    def run(self):
+        return torch.ones(1)
+
+
 class Exhausted:
     """A UNet's forward that is out of memory so many times."""
 
@@ -140,13 +147,7 @@ def denoiser(times):
     def stock(latents, sigma, *, conditional=True, part=None):
         return engine.run()
 
-    class Engine:
-        split = Split(compiled=True)
-
-        def run(self):
-            return torch.ones(1)
-
-    engine = Engine()
+    engine = FakeEngine()
     exhausted = Exhausted(engine, times)
     plan = plan_memory(work_of(config(), SVD_XT), 16 * GIB, GIB)
     return FrugalDenoiser(stock, engine, plan, torch.device("cpu")), exhausted
@@ -167,11 +168,28 @@ def test_out_of_memory_goes_on_with_half_until_it_fits(caplog):
     assert exhausted.splits[-1][0] == splits[-1]
 
 
+@pytest.mark.parametrize("frames", [25, 200, 1000])
+def test_out_of_memory_does_not_at_once_leave_the_smallest_chunks(frames):
+    plan = plan_memory(work_of(config(frames=frames), SVD_XT), 24 * GIB, GIB)
+    least, _ = workspaces(plan.work)
+    frugal = Frugal(FakeEngine(), plan, torch.device("cpu"))
+    plans = [plan]
+    while (smaller := frugal._smaller()) is not None:
+        assert smaller.peak < plans[-1].peak
+        plans.append(smaller)
+        frugal.plan = smaller
+    beside = [each.peak - each.work.weights for each in plans]
+    assert beside[1] >= beside[0] / 4 or plans[1].split.workspace > least
+    assert plans[-1].split.workspace == least
+    assert 2 <= len(plans) < 20
+
+
 def test_out_of_memory_that_nothing_helps_is_raised():
     frugal, exhausted = denoiser(99)
     with pytest.raises(torch.OutOfMemoryError):
         frugal(torch.zeros(1), 3.0)
-    assert exhausted.splits[-1][0] == Split(workspace=1, keep=False, compiled=True)
+    least, _ = workspaces(frugal._frugal.plan.work)
+    assert exhausted.splits[-1][0] == Split(workspace=least, keep=False, compiled=True)
     assert len(exhausted.splits) < 10
 
 

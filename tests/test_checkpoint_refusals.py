@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import shutil
@@ -109,6 +110,26 @@ def test_a_folder_of_pickles_is_refused_with_the_way_to_convert_them(tiny_folder
     said = f"cannot be loaded: .*{re.escape(str(weights.with_suffix('.bin')))} is a pickle.*python -c"
     with pytest.raises(ModelError, match=f"(?s){said}"):
         load_model(str(folder), device="cpu")
+
+
+@pytest.mark.parametrize(("part", "stem"), [("vae", "diffusion_pytorch_model"), ("image_encoder", "pytorch_model")])
+def test_a_pickle_of_any_part_is_refused_so(tiny_folder, tmp_path, part, stem):
+    folder = shutil.copytree(tiny_folder, tmp_path / "model")
+    weights = next((folder / part).glob("*.safetensors"))
+    weights.unlink()
+    torch.save({"a": torch.zeros(1)}, folder / part / f"{stem}.bin")
+    with pytest.raises(ModelError) as refused:
+        load_model(str(folder), device="cpu")
+    assert f"{folder / part / stem}.bin is a pickle" in str(refused.value)
+    assert json.dumps(str(weights)) in str(refused.value)  # written where they are looked for
+
+
+def test_a_pickle_with_a_safe_name_is_not_written_over(tmp_path):
+    path = tmp_path / "svd.safetensors"
+    torch.save({"a": torch.zeros(1)}, path)
+    said = refusal(path)
+    assert "svd-converted.safetensors" in said
+    assert f"}}, {json.dumps(str(path))})" not in said
 
 
 @pytest.fixture

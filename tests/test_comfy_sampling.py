@@ -8,7 +8,8 @@ from comfy_compared import close, sampled_by_longtake
 from comfy_model import COLUMNS, FRAMES, ROWS, TRAINED, ModelPatcher, SVD_img2vid
 from comfy_stand_ins import Euler, Guider, karras, prepare_noise, sampled, told
 
-from longtake.core.errors import ConfigError, LongtakeError
+from longtake.core.contracts import NoiseSchedule, SamplingStrategy
+from longtake.core.errors import ConfigError, LongtakeError, PluginError
 from longtake.plugins.comfy.sampling import ComfyNoise, ComfySampler, FramewiseGuidance, guided
 from longtake.plugins.sampling.chain import Chain
 from longtake.plugins.sampling.freeinit import FreeInit
@@ -63,6 +64,26 @@ def test_noise_is_shuffled_as_in_longtakes_own_loop_and_seeded(model, tiny_model
     some = noise.generate_noise({"samples": latents["samples"][:3], "batch_index": [2, 8, 5]})
     assert torch.equal(some, drawn[[2, 8, 5]])
     assert torch.isfinite(ComfyNoise(2**64 - 1, FreeNoise(), TRAINED).generate_noise(latents)).all()
+
+
+def test_noise_and_latents_of_third_parties_are_checked(model):
+    class Short(NoiseSchedule):
+        name = "short"
+
+        def noise(self, shape_BFCYX, sources_F, generator):
+            return super().noise(shape_BFCYX, sources_F, generator)[:, 1:]
+
+    class Lost(SamplingStrategy):
+        name = "lost"
+
+        def sample(self, sampler, noise_BFCYX):
+            return sampler(noise_BFCYX) * float("nan")
+
+    latents = {"samples": torch.zeros(FRAMES, 4, ROWS, COLUMNS)}
+    with pytest.raises(PluginError, match="noise strategy 'short' must give noise of shape .*, got shape"):
+        ComfyNoise(5, Short(), TRAINED).generate_noise(latents)
+    with pytest.raises(PluginError, match="sampling strategy 'lost' must give finite latents"):
+        sampled(model, sampler=ComfySampler(Euler(), Lost()))
 
 
 @pytest.mark.parametrize("seed", [5, 2**64 - 1])

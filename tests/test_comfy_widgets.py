@@ -93,6 +93,17 @@ def test_options_of_every_kind_become_widgets(registry):
     assert widgets["keys"].settings["tooltip"] == 'Keys. For example: {"0": 1.5}'
 
 
+def test_a_default_that_is_made_is_the_widgets():
+    class Made(PositionalStrategy):
+        """A strategy."""
+
+        name = "made"
+        amount: float = Field(default_factory=lambda: 1.5, ge=0, le=9, description="Amount.")
+        weights: dict[str, float] = Field(default_factory=lambda: {"a": 1.0}, description="Weights.")
+
+    assert defaults(Made) == {"start": 0.0, "stop": 1.0, "amount": 1.5, "weights": '{"a": 1.0}'}
+
+
 def test_values_of_widgets_become_options(registry):
     made = everything(registry)
     assert made == Everything(keys={0: 1})

@@ -112,9 +112,67 @@ class Rising(longtake.SigmaSchedule):
         return torch.linspace(0, sigma_max, steps + 1)
 
 
+class Loud(longtake.NoiseSchedule):
+    name = "loud"
+
+    def noise(self, shape_BFCYX, sources_F, generator):
+        return 100 * super().noise(shape_BFCYX, sources_F, generator)
+
+
+class Backwards(longtake.NoiseSchedule):
+    name = "backwards"
+
+    def sources(self, span, generator):
+        return -torch.arange(span.frames)
+
+
+class Idle(longtake.SamplingStrategy):
+    name = "idle"
+
+    def sample(self, sampler, noise_BFCYX):
+        return None
+
+
+class Nowhere(longtake.PositionalStrategy):
+    name = "nowhere"
+
+    def positions(self, frames_F, span):
+        return None
+
+
+class Untold(longtake.ContextStrategy):
+    name = "untold"
+
+    def image_latents(self, images_FCYX, frames_F, before_TCYX, span):
+        return before_TCYX[: len(images_FCYX)]
+
+
+class Below(longtake.MotionSchedule):
+    name = "below"
+
+    def buckets(self, motion_bucket, span):
+        return -super().buckets(motion_bucket, span)
+
+
+class Taken(longtake.PositionalStrategy):
+    name = "linear"
+
+
+class Nameless(longtake.PositionalStrategy):
+    pass
+
+
 @pytest.mark.parametrize(
     ("strategy", "complaint"),
     [
+        (Loud(), "noise has a standard deviation of .*, not 1, which is how the model knows noise"),
+        (Backwards(), "sources must not be negative, as they count from 0"),
+        (Idle(), "a video of 9 frames fails with it: sampling strategy 'idle' must give latents of shape"),
+        (Nowhere(), "positions must be a tensor, got NoneType"),
+        (Untold(), "image_latents must be finite"),
+        (Below(), "buckets must not be negative"),
+        (Taken(), "'builtin' has a positional strategy of that name already"),
+        (Nameless(), "Nameless has no name, by which a config would ask for it"),
         (MovesShortVideos(), "nothing to stretch, positions change"),
         (Blind(), "some frame sees nothing"),
         (Uneven(), "weights do not sum to one"),

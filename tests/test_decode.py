@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from unittest.mock import Mock
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 
 import longtake.core.decode as decoding
 from longtake import decode, load_model
-from longtake.core.decode import to_pictures
+from longtake.core.decode import Told, decode_frugally, to_pictures
 from longtake.core.engine.decoder import DecoderEngine
 from longtake.core.engine.split import Split
 from longtake.plugins.proving.cases import Case
@@ -43,6 +45,27 @@ def test_every_frame_comes_once_and_in_order(tiny_model, frames, chunk, overlap)
         assert not difference.any()
     elif overlap >= 4:
         assert np.abs(difference).mean() < 1  # of 255
+
+
+def test_a_device_that_is_out_of_memory_decodes_fewer_frames_at_a_time(tiny_model, monkeypatch, caplog):
+    run, sizes = DecoderEngine.run, []
+
+    def sometimes(self, latents_FCYX, split):
+        sizes.append(len(latents_FCYX))
+        if len(latents_FCYX) > 13 and isinstance(split, Told) and sizes.count(16) > 4:
+            raise torch.OutOfMemoryError("no more")
+        return run(self, latents_FCYX, split)
+
+    monkeypatch.setattr(DecoderEngine, "run", sometimes)
+    frames = latents(40)
+    chunks = list(decode_frugally(tiny_model, frames, chunk=8))
+    assert "out of memory while decoding; going on with 4 frames at a time" in caplog.text
+    assert [len(each) for each in chunks] == [8, 8, *[4] * 6]  # nothing twice
+    difference = np.concatenate(chunks).astype(int) - whole(tiny_model, frames)
+    assert np.abs(difference).mean() < 1
+    monkeypatch.setattr(DecoderEngine, "run", Mock(side_effect=torch.OutOfMemoryError("never")))
+    with pytest.raises(torch.OutOfMemoryError):
+        list(decode_frugally(tiny_model, frames, chunk=8))
 
 
 def test_more_overlap_comes_nearer_to_the_whole(tiny_model):

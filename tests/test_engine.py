@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import re
 
 import pytest
 import torch
+from diffusers.hooks import HookRegistry, ModelHook
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -20,6 +22,7 @@ from longtake.core.engine.skips import HostSkips
 from longtake.core.engine.split import Source, Split
 from longtake.core.engine.times import TimeEmbedding
 from longtake.core.engine.transformer import Transformer, spatial_block, temporal_block, token_bias
+from longtake.core.engine.unet import Engine
 from longtake.core.errors import LongtakeError
 from longtake.core.seams import Seams
 
@@ -272,3 +275,31 @@ def test_what_would_be_passed_over_is_refused(unet):
     sample, noise, token, told = inputs(1, 3, (2, 2))
     with pytest.raises(LongtakeError, match="sees one token for each image, as SVD does, got 2"), installed(unet):
         unet(sample, noise, token.repeat(1, 2, 1), told)
+
+
+@pytest.mark.parametrize("place", ["mid_block", "down_blocks.0.resnets.0", "up_blocks.1.attentions.0"])
+@pytest.mark.parametrize("way", ["hook", "forward", "diffusers"])
+def test_what_is_around_a_block_is_refused_and_named(unet, place, way):
+    unet = copy.deepcopy(unet)
+    block = unet.get_submodule(place)
+    if way == "hook":
+        block.register_forward_hook(lambda *_: None)
+    elif way == "forward":
+        block.forward = lambda *given, **more: type(block).forward(block, *given, **more)
+    else:
+        HookRegistry.check_if_exists_or_initialize(block).register_hook(ModelHook(), "some_cache")
+    said = {
+        "hook": "there are forward hooks",
+        "forward": "there is another forward",
+        "diffusers": "there is some_cache",
+    }
+    with pytest.raises(LongtakeError, match=rf"{said[way]}.* around the UNet's {re.escape(place)} \(.*would pass over"):
+        Engine(unet, Seams(4), Split())
+
+
+def test_another_forward_of_the_unet_is_refused(unet):
+    unet = copy.deepcopy(unet)
+    unet.forward = lambda *given, **more: None
+    with pytest.raises(LongtakeError, match="the UNet's forward has been replaced, and longtake would pass that over"):
+        installed(unet).__enter__()
+    assert "forward" in vars(unet)

@@ -12,7 +12,7 @@ from PIL import Image
 
 import longtake
 from longtake import Config, generate
-from longtake.core.errors import ConfigError, ImageError, ModelError, OutputError
+from longtake.core.errors import ConfigError, ImageError, OutputError, PluginError
 from longtake.core.manager import add_plugin
 from longtake.plugins.preview import colour_map, to_colours
 from longtake.positional.yarn import Yarn
@@ -165,7 +165,7 @@ def test_nothing_is_left_in_the_model_after_a_run_that_fails(run, tiny_model, bu
 
     add_plugin(builtins, Fails(), "fails")
     before = {name: sorted(vars(module)) for name, module in tiny_model.pipeline.unet.named_modules()}
-    with pytest.raises(ModelError, match="stopped being finite at step 1 of 2"):
+    with pytest.raises(PluginError, match="after longtake_after_step of fails the latents must be finite"):
         run(frames=9, positional="yarn", attention="freenoise")
     assert {name: sorted(vars(module)) for name, module in tiny_model.pipeline.unet.named_modules()} == before
 

@@ -18,6 +18,7 @@ from .linear import run_linear
 from .memory import Work
 
 MOMENT = 0.1  # seconds of measuring each kind of work
+SLOW_SIDE = 8  # pixels: in half precision a CPU may take a minute for what it does in a moment in float32
 # Norms, activations, sums and Python, set by hand between what two CPU cores took: 1.5 times as long as the products at
 # a third of SVD's width, twice as long for the embedded model. Of a GPU it is not known.
 BESIDE = 1.75
@@ -111,6 +112,8 @@ def measure_rate(work: Work, device: torch.device, dtype: torch.dtype) -> Rate:
     """Return the rate that a device shows at a convolution and at a product like those of the second level."""
     channels, pixels = work.shape.channels[:2][-1], work.pixels[:2][-1]
     rows = max(1, round(pixels**0.5))
+    if device.type == "cpu" and dtype != torch.float32:
+        rows = min(rows, SLOW_SIDE)
     frames = max(1, min(work.frames, 2**22 // (channels * rows * rows)))
     convolution = nn.Conv2d(channels, channels, 3, padding=1).to(device, dtype)
     linear = nn.Linear(channels, 4 * channels).to(device, dtype)

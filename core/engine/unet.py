@@ -26,7 +26,7 @@ from .split import Source, Split
 from .times import TimeEmbedding
 from .transformer import Strategies, Transformer
 from .walk import Walk
-from .wrapped import at_work, check_weights
+from .wrapped import at_work, check_blocks, check_weights
 
 DEPTH = 1  # layers at full resolution that run in every call, where deep features are used again
 
@@ -51,6 +51,7 @@ class Engine:
         self, unet: Any, strategies: Strategies, split: Split, make_skips: Callable[[], Skips] = Skips
     ) -> None:
         check_weights(unet)
+        check_blocks(unet)
         self.unet = unet
         self.strategies = strategies
         self.split = split

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from ..errors import LongtakeError
 
+# Hooks of diffusers that bring weights, or see who asks for them.
+BRINGING = ("group_offloading", "layer_execution_tracker", "layerwise_casting", "peft_autocast_disable")
 PLAIN_LAYERS = (nn.Linear, nn.Conv2d, nn.Conv3d)
 # Diffusers' processors that all compute plain attention, only by different kernels.
 PLAIN_PROCESSORS = ("AttnProcessor", "AttnProcessor2_0", "XFormersAttnProcessor", "SlicedAttnProcessor")
@@ -57,6 +59,42 @@ def check_weights(module: nn.Module) -> None:
                 "the weights are offloaded to a disk, and longtake reads some of them before they are brought back: "
                 "offload them to the host's memory, without offload_to_disk_path"
             )
+
+
+def check_blocks(unet: nn.Module) -> None:
+    """See that nothing is wrapped around blocks, which the engine walks through without calling them.
+
+    Raises:
+        LongtakeError: hooks, or another forward, would be passed over.
+
+    """
+    for name, part in unet.named_modules():
+        is_block = name and next(part.children(), None) is not None
+        if is_block and (found := _around(part)):
+            raise LongtakeError(
+                f"{found} around the UNet's {name} ({type(part).__name__}), which longtake would pass over: it runs "
+                "the layers inside by itself; take it away first"
+            )
+
+
+def _around(part: nn.Module) -> str:
+    """Return what is wrapped around a module, other than what brings its weights; empty if nothing is."""
+    registry = getattr(part, "_diffusers_hook", None)
+    others = [name for name in (registry.hooks if registry else ()) if not name.endswith(BRINGING)]
+    if others:
+        return f"there is {' and '.join(others)} of diffusers"
+    if part._forward_hooks or part._forward_pre_hooks:
+        return "there are forward hooks"
+    return "there is another forward" if has_another_forward(part) else ""
+
+
+def has_another_forward(part: nn.Module) -> bool:
+    """Whether somebody else's function stands for a module's forward, other than to bring its weights or compile it."""
+    forward = vars(part).get("forward")
+    # What brought weights leaves the module's own method behind when it goes.
+    own = forward is None or getattr(forward, "__func__", None) is type(part).forward
+    brought = hasattr(part, "_diffusers_hook") or hasattr(part, "_hf_hook")
+    return not own and not brought and "_orig_mod" not in part._modules
 
 
 @contextmanager

@@ -9,8 +9,12 @@ from importlib.metadata import version
 from pathlib import Path
 
 from ...core.errors import LongtakeError, OutputError
+from ...core.manager import load_plugins
 from ...core.whole import make_folder, part_of
 from .templates import MODULE, PYPROJECT, README, STRATEGIES, TEST
+
+LONGEST = 50
+NO_NAMES = ("null", "true", "false", "yes", "no", "on", "off")  # what YAML takes for something else
 
 
 def write_package(name: str, kind: str, folder: Path) -> Path:
@@ -22,13 +26,23 @@ def write_package(name: str, kind: str, folder: Path) -> Path:
         folder: in which the package's own folder, longtake-NAME, is made.
 
     Raises:
-        LongtakeError: the name cannot be one.
+        LongtakeError: the name cannot be one, or is taken.
         OutputError: the folder is there already, or cannot be made.
 
     """
     if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name) or keyword.iskeyword(name):
         raise LongtakeError(
             f"{name!r} cannot be the name of a plugin; use small letters, digits and -, such as my-idea"
+        )
+    if len(name) > LONGEST:
+        raise LongtakeError(
+            f"{name[:20]}… cannot be the name of a plugin: it has {len(name)} letters, of at most {LONGEST}"
+        )
+    manager, registry = load_plugins()
+    plain = name.removeprefix("longtake-")
+    if plain in registry.classes[kind] or manager.has_plugin(plain) or plain in NO_NAMES:
+        raise LongtakeError(
+            f"{plain!r} is taken already, by a {kind} strategy or a plugin that is there; choose another name"
         )
     package = f"longtake-{name.removeprefix('longtake-')}"
     target = folder / package

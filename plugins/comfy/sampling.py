@@ -13,9 +13,12 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor
 
+from ...core.answers import check_tensor
+from ...core.blame import blaming
 from ...core.contracts import GuidanceSchedule, NoiseSchedule, SamplingStrategy, Span
 from ...core.denoiser import guide
 from ...core.errors import ConfigError, LongtakeError
+from ...core.manager import load_plugins
 from ...core.plan import guidance_at, noise_sources
 from .told import place
 
@@ -43,9 +46,11 @@ class ComfyNoise:
         latents_FCYX: Tensor = input_latent["samples"]
         places = input_latent.get("batch_index")
         frames = len(latents_FCYX) if places is None else max(places) + 1
-        sources_F = noise_sources(self.schedule, Span(frames=frames, trained=self.trained), self.seed)
         shape_BFCYX = (1, frames, *latents_FCYX.shape[1:])
-        noise_BFCYX = self.schedule.noise(shape_BFCYX, sources_F, torch.Generator().manual_seed(self.seed))
+        with blaming(load_plugins):
+            sources_F = noise_sources(self.schedule, Span(frames=frames, trained=self.trained), self.seed)
+            noise_BFCYX = self.schedule.noise(shape_BFCYX, sources_F, torch.Generator().manual_seed(self.seed))
+            check_tensor(self.schedule, "noise", noise_BFCYX, shape_BFCYX)
         noise_FCYX = noise_BFCYX[0].to(latents_FCYX.dtype)
         return noise_FCYX if places is None else noise_FCYX[places]
 
@@ -73,7 +78,8 @@ class FramewiseGuidance:
         conditional_FCYX: Tensor = args["cond_denoised"]
         progress, step = place(args["sigma"], args["model_options"].get("transformer_options", {}))
         span = Span(frames=len(conditional_FCYX), trained=self.trained, progress=progress, step=step)
-        scales_F = guidance_at(self.schedule, span)
+        with blaming(load_plugins, at=f" at step {step + 1}"):
+            scales_F = guidance_at(self.schedule, span)
         if bool((scales_F == 1).all()):
             return conditional_FCYX
         if args.get("uncond") is None:
@@ -141,7 +147,10 @@ class ComfySampler:
 
         generator = torch.Generator().manual_seed(extra_args.get("seed") or 0)
         torch.randn(noise.shape, generator=generator)  # what ComfyUI has drawn from this seed already
-        return self.strategy.sample(Times(self.strategy, once, generator), noise[None])[0]  # type: ignore[arg-type]
+        with blaming(load_plugins):
+            times: Any = Times(self.strategy, once, generator)
+            made_BFCYX = self.strategy.sample(times, noise[None])
+            return check_tensor(self.strategy, "latents", made_BFCYX, noise[None].shape)[0]
 
 
 class Times:

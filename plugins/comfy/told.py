@@ -12,8 +12,10 @@ from typing import Any
 
 import torch
 
+from ...core.blame import blaming
 from ...core.contracts import AttentionStrategy, PositionalStrategy
 from ...core.errors import LongtakeError
+from ...core.manager import load_plugins
 from ...core.modifiers import unmodified
 from ...core.plan import progress_of
 from ...core.seams import Seams
@@ -117,9 +119,10 @@ class Telling:
             seams.videos = 1
         seams.told = True
         try:
-            if self.before is not None:
-                return self.before(apply_model, args)
-            return apply_model(args["input"], args["timestep"], **args["c"])
+            with blaming(load_plugins, at=f" at step {seams.step + 1}"):
+                if self.before is not None:
+                    return self.before(apply_model, args)
+                return apply_model(args["input"], args["timestep"], **args["c"])
         finally:
             seams.told = False
 

@@ -15,6 +15,7 @@ import yaml
 
 from ...core.contracts import Strategy
 from ...core.errors import ConfigError
+from ...core.registry import default_of
 
 MOST = 1_000_000  # ComfyUI's own limits are lower, unless one is named
 STEP = 0.01
@@ -46,8 +47,10 @@ def widgets_of(cls: type[Strategy]) -> list[Widget]:
     found = []
     for name in cls.model_fields:
         if name not in sockets_of(cls):
-            shape = _shape(schema["properties"][name], schema.get("$defs", {}))
-            found.append(_widget(f"{cls.kind}.{name}", name, shape, cls.model_fields[name].examples))
+            field = cls.model_fields[name]
+            default = LEFT_OUT if field.is_required() else default_of(field)
+            shape = _shape(schema["properties"][name], schema.get("$defs", {}), default)
+            found.append(_widget(f"{cls.kind}.{name}", name, shape, field.examples))
     return found
 
 
@@ -78,13 +81,13 @@ class _Shape:
     description: str
 
 
-def _shape(told: dict[str, Any], definitions: dict[str, Any]) -> _Shape:
+def _shape(told: dict[str, Any], definitions: dict[str, Any], default: Any) -> _Shape:
     variants = [
         definitions[each["$ref"].rsplit("/", 1)[1]] if "$ref" in each else each for each in told.get("anyOf", [told])
     ]
     real = [each for each in variants if each.get("type") != "null"]
     one = real[0] if len(real) == 1 else {}
-    return _Shape(one, len(real) < len(variants), told.get("default", LEFT_OUT), told.get("description", ""))
+    return _Shape(one, len(real) < len(variants), default, told.get("description", ""))
 
 
 def _widget(path: str, name: str, shape: _Shape, examples: list[Any] | None) -> Widget:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from ...core.answers import check_tensor, check_windows
 from ...core.contracts import ContextStrategy, Span, Windows
 from ...core.denoiser import Denoiser, Part
 from ...core.hookspecs import hookimpl
@@ -28,7 +29,7 @@ def longtake_predict(step: Step, denoiser: Denoiser) -> Tensor | None:
         return None
     context, plan = step.run.config.context, step.run.plan
     span = plan.span_at(step.index)
-    windows = context.windows(span) if context.active(span.progress) else None
+    windows = check_windows(context, context.windows(span), span.frames) if context.active(span.progress) else None
     if windows is None:
         return None
     images_BTCYX = step.run.conditioning.image_latents(span.frames)
@@ -66,10 +67,9 @@ class FusedDenoiser:
     def _images(self, frames_F: Tensor, fused_BTCYX: Tensor, told_T: Tensor) -> Tensor:
         """Return what the frames of a window see of an image, (B, F, C, Y, X)."""
         share_T111 = torch.where(told_T > 0, told_T, torch.nan)[:, None, None, None]
-        images = [
-            self.context.image_latents(
-                images_TCYX[frames_F], frames_F, fused_TCYX / share_T111 / self.scaling, self.span
-            )
-            for images_TCYX, fused_TCYX in zip(self.images_BTCYX, fused_BTCYX, strict=True)
-        ]
-        return torch.stack(images)
+        seen = []
+        for images_TCYX, fused_TCYX in zip(self.images_BTCYX, fused_BTCYX, strict=True):
+            before_TCYX = fused_TCYX / share_T111 / self.scaling
+            images_FCYX = self.context.image_latents(images_TCYX[frames_F], frames_F, before_TCYX, self.span)
+            seen.append(check_tensor(self.context, "image latents", images_FCYX, images_TCYX[frames_F].shape))
+        return torch.stack(seen)
