@@ -179,6 +179,7 @@ def test_what_a_strategy_must_not_give_is_named(
     [
         ("before", "None", "NoneType"),
         ("before", "step.latents[:, 1:]", r"shape \(1, 6, .*\)"),
+        ("after", "None", "NoneType"),
         ("after", "step.latents * float('nan')", "some that are not finite"),
     ],
 )

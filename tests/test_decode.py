@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 
 import longtake.core.decode as decoding
 from longtake import decode, load_model
+from longtake.core.conditioning import precise_vae
 from longtake.core.decode import Told, decode_frugally, to_pictures
 from longtake.core.engine.decoder import DecoderEngine
 from longtake.core.engine.split import Split
+from longtake.core.model import Model
 from longtake.plugins.proving.cases import Case
 
 
@@ -140,3 +142,24 @@ def test_a_decoder_with_more_layers_pairs_its_blocks_as_diffusers_does():
     latents = torch.randn(3, 4, 4, 5, dtype=torch.float64)
     stock = vae.decode(latents, num_frames=3).sample
     torch.testing.assert_close(DecoderEngine(vae).run(latents, Split(40_000)), stock, atol=1e-11, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "asks", "within"),
+    [
+        (torch.float16, True, torch.float32),
+        (torch.float16, False, torch.float16),
+        (torch.bfloat16, True, torch.bfloat16),
+        (torch.float32, True, torch.float32),
+    ],
+)
+def test_a_vae_works_in_float32_only_where_it_overflows_and_asks_for_it(make_pipeline, dtype, asks, within):
+    pipeline = make_pipeline()
+    pipeline.vae.register_to_config(force_upcast=asks)
+    model = Model.of(pipeline.to(dtype))
+    before = {name: weight.clone() for name, weight in pipeline.vae.state_dict().items()}
+    with precise_vae(model) as vae:
+        assert {weight.dtype for weight in vae.parameters()} == {within}
+    for name, weight in pipeline.vae.state_dict().items():
+        assert weight.dtype == dtype
+        assert torch.equal(weight, before[name])

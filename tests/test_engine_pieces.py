@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -13,6 +15,7 @@ from longtake.core.engine.linear import has_onednn, run_linear
 from longtake.core.engine.moments import merge_moments, moments_of, moments_of_frames, normalise
 from longtake.core.engine.resample import merged_kernel
 from longtake.core.engine.resblock import temporal_conv
+from longtake.core.engine.skips import HostSkips
 from longtake.core.engine.split import Split, Whole
 
 
@@ -125,3 +128,14 @@ def test_chunks_cover_everything_once_in_order_and_within_the_workspace(count, e
 def test_no_workspace_at_all_is_refused():
     with pytest.raises(ValueError, match="workspace must be positive, got 0 bytes"):
         Split(0)
+
+
+def test_skips_in_the_hosts_memory_hold_nothing_of_the_device():
+    skips = HostSkips(torch.device("cpu"))
+    states = torch.randn(3, 2, 4, 5)
+    kept, alive = states.clone(), weakref.ref(states)
+    skips.put(states)
+    del states
+    assert alive() is None
+    source = skips.take()
+    assert torch.equal(torch.cat([source.read(slice(0, 2)), source.read(slice(2, 3))]), kept)
