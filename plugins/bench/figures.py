@@ -33,5 +33,9 @@ def draw_lengths(results: Sequence[Result], path: Path) -> None:
     times.set(xscale="log", xlabel="frames", ylabel="milliseconds a frame", title="time of one call of the UNet")
     times.set_ylim(bottom=0)
     memory.set(xscale="log", yscale="log", xlabel="frames", ylabel="MiB", title="memory that it takes")
+    lengths = sorted({result.frames for result in found})
+    for axes in (times, memory):
+        axes.set_xticks(lengths, [str(frames) for frames in lengths])
+        axes.minorticks_off()
     times.legend(frameon=False, fontsize="small")
     save_figure(figure, path)
