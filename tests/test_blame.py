@@ -4,26 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from odd_plugins import ATTENTION, POSITIONAL, REGISTER, SMALL
 
 from longtake import generate
 from longtake.core.errors import LongtakeError, PluginError
-
-SMALL = {"frames": 7, "width": 32, "height": 24, "steps": 3, "seed": 1}
-
-
-REGISTER = """
-@longtake.hookimpl
-def longtake_register_strategies(register):
-    register(Odd)
-"""
-ATTENTION = """
-class Odd(longtake.AttentionStrategy):
-    name = "odd"
-    def attend(self, q_PNFD, k_PNFD, v_PNFD, span, scale):
-        if span.step < 1:
-            return super().attend(q_PNFD, k_PNFD, v_PNFD, span, scale)
-        return {wrong}
-"""
 
 
 @pytest.mark.parametrize(
@@ -54,14 +38,6 @@ def test_a_strategy_that_fails_in_mid_run_is_named(tiny_model, picture, plugins_
         generate(picture, model=tiny_model, plugins=plugins, attention="odd", output=tmp_path / "a.npy", **SMALL)
     assert not list(tmp_path.iterdir())
     assert "forward" not in vars(tiny_model.pipeline.unet)
-
-
-POSITIONAL = """
-class Odd(longtake.PositionalStrategy):
-    name = "odd"
-    def positions(self, frames_F, span):
-        return {wrong}
-"""
 
 
 @pytest.mark.parametrize(
