@@ -47,7 +47,7 @@ browse: site
 
 # Against diffusers, on this machine; takes about half an hour, and wants the machine for itself.
 bench: .venv/dev
-	$(BIN)/longtake bench -o docs/benchmarks/cpu.json --part unet --part decode --part pipeline
+	$(BIN)/longtake bench -o docs/benchmarks/cpu.json --part unet --part guided --part decode --part pipeline
 	$(BIN)/longtake bench -o docs/benchmarks/cpu.json --part unet --compile --frames 28 --rounds 3
 	$(BIN)/longtake bench -o docs/benchmarks/cpu.json --size slim --part speed --frames 28 --rounds 3
 	$(BIN)/longtake bench -o docs/benchmarks/cpu.json --size slim --part length --rounds 3 $(foreach frames,14 28 56 112 250 500 1000,--frames $(frames))

@@ -61,6 +61,7 @@ def test_all_contenders_give_the_same_numbers():
     pipeline = random_pipeline(TINY, CPU, torch.float32)
     models = {
         "unet": pipeline.unet,
+        "guided": pipeline.unet,
         "length": pipeline.unet,
         "limit": pipeline.unet,
         "decode": pipeline.vae,
@@ -91,7 +92,7 @@ def test_the_command_writes_what_the_page_shows(tmp_path, monkeypatch):
     assert re.search(r"unet +3 frames  longtake ", done.output)
     results, about = read_results(path)
     assert set(about) == {"machine", "libraries"}
-    assert {result.what for result in results} == {"unet", "decode", "pipeline", "length", "speed"}
+    assert {result.what for result in results} == {"unet", "guided", "decode", "pipeline", "length", "speed"}
     assert all(len(result.seconds) == len(result.ratios) == 1 for result in results)
     assert {(result.size, result.dtype, result.frames) for result in results} == {("tiny", "float32", 3)}
     assert "| longtake | " in table(results, "decode")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from .pairs import Result
 
-PARTS = ("unet", "decode", "pipeline", "length", "speed")
+PARTS = ("unet", "guided", "decode", "pipeline", "length", "speed")
 LIMIT = "limit"  # takes what memory there is; only where it is asked for, and on a GPU
 
 

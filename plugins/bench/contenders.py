@@ -68,6 +68,19 @@ def _reused(unet: Any, inputs: tuple[Tensor, ...]) -> Iterator[Call]:
         yield lambda: unet(*inputs, return_dict=False)[0]
 
 
+@contextmanager
+def _one_by_one(unet: Any, inputs: tuple[Tensor, ...]) -> Iterator[Call]:
+    sample_BFCYX, timestep, token_B1K, told_B3 = inputs
+    branches = list(zip(sample_BFCYX.split(1), token_B1K.split(1), told_B3.split(1), strict=True))
+
+    def call() -> Tensor:
+        return torch.cat(
+            [unet(sample, timestep, token, told, return_dict=False)[0] for sample, token, told in branches]
+        )
+
+    yield call
+
+
 UNET: dict[str, Any] = {
     BASE: _stock,
     "diffusers, chunked feed-forward": _forward_chunking,
@@ -78,6 +91,10 @@ UNET: dict[str, Any] = {
     "longtake, deep features reused": _reused,
     "longtake, compiled": partial(_engine, compiled=True),
 }
+
+
+# Two branches at once, with and without the image, as in a guided step.
+GUIDED: dict[str, Any] = {BASE: _stock, "diffusers, one branch after the other": _one_by_one, "longtake": _engine}
 
 
 @contextmanager

@@ -22,7 +22,7 @@ class Result:
     """One contender at one length.
 
     Attributes:
-        what: is called: "unet", "decode", "pipeline", "speed", or "length" for a call of the UNet at many lengths.
+        what: is called: a part of the bench, see :func:`~longtake.plugins.bench.run.compare_part`.
         frames: of the video.
         contender: its name.
         seconds: of each round.

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from ..proving.machine import commit
-from .contenders import DECODE, LENGTH, PIPELINE, SPEED, UNET
+from .contenders import DECODE, GUIDED, LENGTH, PIPELINE, SPEED, UNET
 from .limit import find_limits
 from .models import SIZES, Size, random_pipeline, random_unet, random_vae
 from .pairs import Result, compare
@@ -20,6 +20,7 @@ from .pairs import Result, compare
 SLOW = ("diffusers, compiled", "longtake, compiled")  # takes minutes before its first call; only where it is asked for
 CONTENDERS: dict[str, dict[str, Any]] = {
     "unet": UNET,
+    "guided": GUIDED,
     "length": LENGTH,
     "limit": UNET,
     "decode": DECODE,
@@ -28,6 +29,7 @@ CONTENDERS: dict[str, dict[str, Any]] = {
 }
 MAKE: dict[str, Any] = {
     "unet": random_unet,
+    "guided": random_unet,
     "length": random_unet,
     "limit": random_unet,
     "decode": random_vae,
@@ -50,8 +52,8 @@ def compare_part(
     """Yield the results of one part.
 
     Args:
-        part: "unet" and "length" are one call of the UNet, "limit" how many frames of one fit, "decode" the decoding of
-            all frames, "pipeline" a whole generation with guidance,
+        part: "unet" and "length" are one call of the UNet, "guided" both calls of a guided step, "limit" how many
+            frames of one call fit, "decode" the decoding of all frames, "pipeline" a whole generation with guidance,
             "speed" the same by longtake alone at its speeds.
         lengths: frames; of no use to "limit".
         size: of the model, see :data:`SIZES`.
@@ -95,4 +97,6 @@ def given(part: str, size: Size, frames: int, steps: int, device: torch.device, 
         return latents
     told = torch.tensor([[6.0, 127.0, 0.02]], device=device, dtype=dtype)
     token = torch.randn(1, 1, size.context, device=device, dtype=dtype)
-    return torch.cat([latents, latents], dim=1)[None], torch.tensor(0.3, device=device), token, told
+    sample, branches = torch.cat([latents, latents], dim=1)[None], 2 if part == "guided" else 1
+    alike = [each.repeat(branches, *[1] * (each.ndim - 1)) for each in (sample, token, told)]
+    return alike[0], torch.tensor(0.3, device=device), *alike[1:]
