@@ -11,8 +11,9 @@ DEMO := generate example --frames 56 --motion-bucket 12 --seed 1 --enlarge 8
 demo: .venv/demo
 	$(BIN)/longtake $(DEMO) --overwrite -o longtake-demo.mp4
 
+# In the order of their names: the files of few tests are the slow ones, and should not come last.
 test: .venv/dev
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 large: .venv/dev
 	$(BIN)/python -m pytest -m "large or slow"

@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger("longtake")
 
 GIB = 2**30
-FEWEST_DECODED = 4  # frames at a time: on fewer, norms over frames would be measured badly
 # Beyond so much a chunk has no gain from being larger; on a CPU it even loses, because it leaves the cache.
 WORKSPACE = {"cpu": 24 * 2**20}
 WORKSPACE_ELSEWHERE = 2**30
+OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "MPS backend out of memory")
 SMALLER = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)  # shares of a size that are tried when it does not fit
 
 
@@ -72,26 +72,13 @@ def fit_memory(config: Config, facts: ModelFacts, *, weights_loaded: bool = Fals
     plan = plan_memory(work, budget, workspace)
     if plan is None:
         asked = f"--memory allows {amount(budget)}" if config.memory else f"{amount(budget)} are free on {device}"
+        of_all = "" if work.frames == config.frames else f" at a time, of {config.frames},"
         raise ConfigError(
-            f"{work.frames} frames of {config.width}x{config.height} take at least {amount(least_budget(work))}, but"
-            f" {asked}; what fits: {_what_fits(work, budget, workspace, facts.vae_factor)}"
+            f"{work.frames} frames{of_all} of {config.width}x{config.height} take at least "
+            f"{amount(least_budget(work))}, but {asked}; what fits: "
+            f"{_what_fits(work, budget, workspace, facts.vae_factor)}"
         )
     return plan
-
-
-def frames_decoded(config: Config, facts: ModelFacts) -> int:
-    """Return how many frames of a resolved config are decoded at a time: all of them where they fit.
-
-    Where not all fit, those that are decoded in addition on each side have to fit too.
-    """
-    assert config.frames and config.width and config.height and config.device and config.dtype
-    # In half precision SVD's decoder overflows, so that its config asks for float32.
-    number = 4 if config.dtype == "float16" else getattr(torch, config.dtype).itemsize
-    # What lies between two temporal convolutions is held beside input and output of a block, at full size.
-    each = 3 * facts.vae_channels[0] * config.width * config.height * number
-    budget = config.memory or free_memory(torch.device(config.device))
-    fitting = (budget - work_of(config, facts).weights) // each
-    return config.frames if fitting >= config.frames else max(FEWEST_DECODED, fitting - 2 * config.decode_overlap)
 
 
 def workspace_for(device: torch.device) -> int:
@@ -99,11 +86,20 @@ def workspace_for(device: torch.device) -> int:
     return WORKSPACE.get(device.type, WORKSPACE_ELSEWHERE)
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a device, or the system, had no memory left; only GPUs of NVIDIA and AMD have an error of their own."""
+    return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in OUT_OF_MEMORY)
+
+
 def free_memory(device: torch.device) -> int:
     """Return the bytes that are free on a device: of a CPU, those that the system could give."""
     if device.type == "cuda":
-        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return torch.cuda.mem_get_info(device)[0] + kept
+        used = torch.cuda.memory_allocated(device)
+        free, total = torch.cuda.mem_get_info(device)
+        free += torch.cuda.memory_reserved(device) - used
+        # Of what the process may take at all; torch knows to tell since 2.7.
+        share = getattr(torch.cuda, "get_per_process_memory_fraction", lambda _: 1.0)(device)
+        return min(free, int(share * total) - used)
     import psutil
 
     return int(psutil.virtual_memory().available)
@@ -181,8 +177,8 @@ class Frugal:
         while True:
             try:
                 return call()
-            except torch.OutOfMemoryError:
-                smaller = self._smaller()
+            except RuntimeError as error:
+                smaller = self._smaller() if is_out_of_memory(error) else None
                 if smaller is None:
                     raise
             # Outside of the except block, so that nothing holds on to the tensors of the failed call.

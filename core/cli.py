@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
 import rich_click as click
-import torch
 import yaml
 from click.exceptions import Exit
 from rich.console import Console
 
 from .audit import problems
 from .blame import blaming
-from .budget import fit_memory
+from .budget import is_out_of_memory
 from .cli_options import asked_config, config_options, json_option, no_plugins_option
 from .config import STRATEGY_KINDS, Config
 from .contracts import Span
+from .decode_budget import fit_decoding
 from .defaults import resolve
-from .engine.memory import MemoryPlan
 from .errors import ConfigError, LongtakeError, PluginError
 from .facts import read_facts
 from .generate import generate as generate_video
@@ -28,8 +28,8 @@ from .image import read_image
 from .listing import plugin_rows, print_plugins, print_strategies, strategy_rows
 from .manager import Plugins, load_plugins, offer_commands
 from .material import read_material
-from .pace import step_seconds
 from .plan import make_plan
+from .plan_view import Needs, as_data, print_tables
 from .progress import ProgressDisplay, show_notes, silence_libraries, silence_models
 from .rings import warn_if_open
 from .schema import config_schema
@@ -99,8 +99,6 @@ def plan_command(
     plugins: Plugins, /, image: str | None, output: Path | None, step: int, as_json: bool, **options: Any
 ) -> None:
     """Show what a generation would do, without loading a model: positions, windows, noise, guidance, sigmas, memory."""
-    from . import plan_view
-
     config, facts = _resolved(plugins, image, options)
     if config.steps is not None and step > config.steps:
         raise LongtakeError(f"--step {step} is beyond the last of {config.steps} steps")
@@ -109,18 +107,17 @@ def plan_command(
     together = config.sampling.seen(Span(frames=config.frames, trained=facts.trained))
     plan = make_plan(config, facts, shown_step=step - 1, places=range(together))
     warn_if_open(config, plan)
-    try:
-        memory: MemoryPlan | str = fit_memory(config, facts)
-    except ConfigError as error:  # a plan may be looked at where it could not be run
-        memory = str(error)
+    needs = Needs.of(plan, config, facts)
     if output:
-        plan_view.draw(plan, config, output)
+        from .plan_picture import draw
+
+        draw(plan, config, output)
     if as_json:
-        click.echo(json.dumps(plan_view.as_data(plan, config, memory, step_seconds(plan, config, facts))))
+        click.echo(json.dumps(as_data(plan, config, needs)))
     elif output:
         click.echo(output)
     else:
-        plan_view.print_tables(plan, config, memory, step_seconds(plan, config, facts), Console(highlight=False))
+        print_tables(plan, config, needs, Console(highlight=False))
 
 
 @cli.command("strategies")
@@ -178,7 +175,10 @@ def _resolved(plugins: Plugins, image: str | None, options: dict[str, Any]) -> t
         portrait = read_material(config.image, config).portrait
     elif config.end_image:
         read_image(config.end_image)
-    return resolve(config, facts, plugins.registry, portrait=portrait), facts
+    config = resolve(config, facts, plugins.registry, portrait=portrait)
+    with suppress(ConfigError):  # what cannot be decoded is said by whoever decodes, or plans to
+        config = config.model_copy(update={"decode_chunk": fit_decoding(config, facts).chunk})
+    return config, facts
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
@@ -197,7 +197,9 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         where = getattr(error, "ctx", None)
         hint = f"\nsee: {where.command_path} --help" if where else ""
         _fail(error.format_message() + hint)
-    except torch.OutOfMemoryError as error:
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
         _fail(
             f"the device is out of memory ({str(error).splitlines()[0]}); try fewer frames, a smaller size, "
             f"a smaller --decode-chunk, or --dtype float16"

@@ -85,7 +85,9 @@ class Config(BaseModel):
         default=False, description="Compile the UNet's pieces with torch.compile: minutes at first, then faster steps."
     )
     decode_chunk: int | None = Field(
-        default=None, ge=1, description="Frames decoded at a time; by default as many as fit in memory."
+        default=None,
+        ge=1,
+        description="Frames decoded at a time; by default as many as the device or the host has room for.",
     )
     decode_overlap: int = Field(
         default=4, ge=0, description="Frames decoded in addition on each side of a chunk, so that no seam is seen."

@@ -11,17 +11,18 @@ Shape suffixes: F = frames, C = channels, Y, X = latent rows, columns, H, W = pi
 from __future__ import annotations
 
 import logging
-import math
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from .budget import FEWEST_DECODED, workspace_for
+from .budget import is_out_of_memory, workspace_for
 from .conditioning import precise_vae
+from .decode_budget import describe_decoding, free_on_host
+from .engine.decode_memory import DecodePlan, together
 from .engine.decoder import DecoderEngine
 from .engine.moments import Moments, merge_moments
 from .engine.split import Split
@@ -33,10 +34,20 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("longtake")
 
+NEAR = 1e-3  # of the range of a picture
+PROBED_FRAMES = 33  # beyond 15 frames nothing has been seen to reach
+PROBED_SIDE = 8  # latents
+
 
 @torch.no_grad()
 def decode(
-    model: Model, latents_FCYX: Tensor, *, chunk: int = 14, overlap: int = 4, ring: bool = False
+    model: Model,
+    latents_FCYX: Tensor,
+    *,
+    chunk: int = 14,
+    overlap: int = 4,
+    ring: bool = False,
+    split: Split | None = None,
 ) -> Iterator[np.ndarray]:
     """Yield the frames of one video in order, as arrays (up to ``chunk``, H, W, 3) in uint8.
 
@@ -50,6 +61,7 @@ def decode(
         chunk: frames decoded at a time.
         overlap: frames decoded in addition on each side, where there are any.
         ring: whether the first frame comes after the last one, so that each end is decoded with frames of the other.
+        split: how the work on what is decoded together is shared out; by default with the usual workspace.
 
     Raises:
         ValueError: chunk is not positive or overlap is negative.
@@ -57,55 +69,100 @@ def decode(
     """
     if chunk < 1 or overlap < 0:
         raise ValueError(f"chunk must be positive and overlap not negative, got chunk={chunk} with overlap={overlap}")
-    frames = len(latents_FCYX)
+    frames, split = len(latents_FCYX), split or Split(workspace_for(model.device))
     with precise_vae(model) as vae, at_work(vae):
-        engine, workspace = DecoderEngine(vae), workspace_for(model.device)
+        engine = DecoderEngine(vae)
         unscaled_FCYX = 1 / vae.config.scaling_factor * latents_FCYX.to(model.device, vae.dtype)
-        together = chunk * math.ceil(FEWEST_DECODED / chunk)
-        parts = list(_parts(frames, together, overlap, ring))
+        parts = list(_parts(frames, together(chunk), overlap, ring))
         # Where there is room for all, once is enough; but a ring has no part that is all.
         if not ring and any(part.last - part.first == frames for part in parts):
-            decoded_FCHW = engine.run(unscaled_FCYX, Split(workspace))
+            decoded_FCHW = engine.run(unscaled_FCYX, split)
             yield from (to_pictures(each_FCHW) for each_FCHW in decoded_FCHW.split(chunk))
             return
         found = []
         for part in parts:
-            found.append(Measuring(workspace, counted=part.inside))
-            engine.run(unscaled_FCYX[part.frames_F % frames], found[-1])
-        moments = [merge_moments(each) for each in zip(*(split.found for split in found), strict=True)]
+            found.append(Found())
+            engine.run(unscaled_FCYX[part.frames_F % frames], replace(split, counted=part.inside, merge=found[-1]))
+        moments = [merge_moments(each) for each in zip(*(each.moments for each in found), strict=True)]
         for part in parts:
-            decoded_FCHW = engine.run(unscaled_FCYX[part.frames_F % frames], Told(workspace, moments=iter(moments)))
+            told = replace(split, merge=Told(moments))
+            decoded_FCHW = engine.run(unscaled_FCYX[part.frames_F % frames], told)
             yield from (to_pictures(each_FCHW) for each_FCHW in decoded_FCHW[slice(*part.inside)].split(chunk))
 
 
-def decode_frugally(
-    model: Model, latents_FCYX: Tensor, *, chunk: int = 14, overlap: int = 4, ring: bool = False
-) -> Iterator[np.ndarray]:
-    """Yield what :func:`decode` does; where the device runs out of memory, go on with chunks of half as many frames.
+def decode_frugally(model: Model, latents_FCYX: Tensor, plan: DecodePlan) -> Iterator[np.ndarray]:
+    """Yield what :func:`decode` does by a plan; where the device runs out of memory, go on with half of what it takes.
+
+    Warns, by the logger ``longtake``, where the plan's overlap is too little for this decoder.
 
     Raises:
         OutOfMemoryError: there is too little for the smallest chunks.
 
     """
-    done = 0  # frames that have been yielded
+    done, looked = 0, False  # frames that have been yielded; whether the overlap has been looked at
     while True:
         passed = 0
         try:
-            for pictures_FHWC in decode(model, latents_FCYX, chunk=chunk, overlap=overlap, ring=ring):
+            if not plan.all_at_once and not looked:
+                _warn_if_it_looks_further(model, latents_FCYX, plan.work.overlap)
+                looked = True
+            for pictures_FHWC in decode(
+                model,
+                latents_FCYX,
+                chunk=plan.chunk,
+                overlap=plan.work.overlap,
+                ring=plan.work.ring,
+                split=plan.split(model.device),
+            ):
                 new_FHWC = pictures_FHWC[max(0, done - passed) :]
                 passed += len(pictures_FHWC)
                 if len(new_FHWC):
                     done += len(new_FHWC)
                     yield new_FHWC
             return
-        except torch.OutOfMemoryError:
-            if chunk <= FEWEST_DECODED:
+        except RuntimeError as error:
+            smaller = plan.smaller(free_on_host()) if is_out_of_memory(error) else None
+            if smaller is None:
                 raise
         # Outside of the except block, so that nothing holds on to the tensors of the failed chunk.
         if model.device.type == "cuda":
             torch.cuda.empty_cache()
-        chunk = max(FEWEST_DECODED, min(chunk, len(latents_FCYX)) // 2)
-        logger.warning("out of memory while decoding; going on with %d frames at a time", chunk)
+        plan = smaller
+        logger.warning("out of memory while decoding; going on with %s", describe_decoding(plan))
+
+
+def _warn_if_it_looks_further(model: Model, latents_FCYX: Tensor, overlap: int) -> None:
+    """Warn where frames further away than the overlap change what is decoded, on a small piece of the video."""
+    with precise_vae(model) as vae, at_work(vae):
+        engine = DecoderEngine(vae)
+        piece_FCYX = 1 / vae.config.scaling_factor * _middle(latents_FCYX).to(model.device, vae.dtype)
+        frames, split = len(piece_FCYX), Split(workspace_for(model.device))
+        place, found = frames // 2, Found()
+        if overlap >= frames:
+            return
+        whole_CHW = engine.run(piece_FCYX, replace(split, merge=found))[place]
+        for enough in range(overlap, frames):
+            near = slice(max(0, place - enough), place + enough + 1)
+            near_CHW = engine.run(piece_FCYX[near], replace(split, merge=Told(found.moments)))[min(place, enough)]
+            difference = float((near_CHW - whole_CHW).abs().max()) / 2
+            if enough == overlap:
+                off = difference
+            if difference < NEAR:
+                break
+    if off >= NEAR:
+        logger.warning(
+            "with overlap %d, frames that are decoded at a time are off by up to %.2g from decoding all at once: this "
+            "decoder looks further; --decode-overlap %d is enough",
+            *(overlap, off, enough),
+        )
+
+
+def _middle(latents_FCYX: Tensor) -> Tensor:
+    """Return a small piece in the middle of a video."""
+    for dim, size in ((0, PROBED_FRAMES), (2, PROBED_SIDE), (3, PROBED_SIDE)):
+        all_of_it = latents_FCYX.shape[dim]
+        latents_FCYX = latents_FCYX.narrow(dim, max(0, all_of_it - size) // 2, min(size, all_of_it))
+    return latents_FCYX
 
 
 class Part(NamedTuple):
@@ -130,27 +187,27 @@ def _parts(frames: int, chunk: int, overlap: int, ring: bool) -> Iterator[Part]:
         yield Part(first, last, (start - first, stop - first))
 
 
-@dataclass(frozen=True, slots=True)
-class Measuring(Split):
-    """Work on one chunk that keeps the statistics of its temporal norms, in the order in which they come."""
+class Found:
+    """Merges the moments of a chunk, and keeps what it finds, in the order in which they come."""
 
-    found: list[Moments] = field(default_factory=list)
+    def __init__(self) -> None:
+        self.moments: list[Moments] = []
 
-    def merge(self, parts: list[Moments]) -> Moments:
-        """Return the moments of the chunk, and keep them."""
-        self.found.append(merge_moments(parts))
-        return self.found[-1]
+    def __call__(self, parts: list[Moments]) -> Moments:
+        """Return the moments of the chunk."""
+        self.moments.append(merge_moments(parts))
+        return self.moments[-1]
 
 
-@dataclass(frozen=True, slots=True)
-class Told(Split):
-    """Work on one chunk with statistics of the whole video."""
+class Told:
+    """Gives the moments of the whole video in the place of a chunk's own."""
 
-    moments: Iterator[Moments] = field(default_factory=lambda: iter(()))
+    def __init__(self, moments: Sequence[Moments]) -> None:
+        self._moments = iter(moments)
 
-    def merge(self, parts: list[Moments]) -> Moments:
+    def __call__(self, parts: list[Moments]) -> Moments:
         """Return the moments of the whole video."""
-        return next(self.moments)
+        return next(self._moments)
 
 
 def to_pictures(frames_FCHW: Tensor) -> np.ndarray:

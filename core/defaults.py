@@ -9,7 +9,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from .answers import seen_together
-from .budget import frames_decoded
 from .config import Config
 from .contracts import Span
 from .errors import ConfigError
@@ -49,7 +48,7 @@ SPEEDS: dict[str, dict[str, Any]] = {
 
 
 def resolve(config: Config, facts: ModelFacts, registry: Registry, *, portrait: bool = False) -> Config:
-    """Return a config in which nothing is left to choose.
+    """Return a config in which nothing is left to choose but how many frames are decoded at a time.
 
     Sizes are rounded to what the model needs, which is said as a warning of the logger ``longtake``.
 
@@ -89,7 +88,7 @@ def resolve(config: Config, facts: ModelFacts, registry: Registry, *, portrait: 
     resolved = config.model_copy(update=chosen)
     say_if_too_fast(resolved, facts)
     _check_together(resolved, facts)
-    return resolved.model_copy(update={"decode_chunk": config.decode_chunk or frames_decoded(resolved, facts)})
+    return resolved
 
 
 def _usual(config: Config, frames: int, facts: ModelFacts) -> dict[str, Any]:

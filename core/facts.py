@@ -11,7 +11,7 @@ import logging
 import math
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from pydantic import ConfigDict, PositiveFloat, PositiveInt, ValidationError
 from pydantic.dataclasses import dataclass as checked_dataclass
@@ -34,6 +34,7 @@ SVD_UNET = UnetShape(channels=(320, 640, 1280, 1280), layers=2, parameters=1_524
 SVD_BLOCKS = ("CrossAttnDownBlockSpatioTemporal",) * 3 + ("DownBlockSpatioTemporal",)
 SVD_TOP_BUCKET = 255.0
 SVD_VAE = (128, 256, 512, 512)
+SVD_VAE_PARAMETERS = 97_742_847
 # Name on the hub → frames that it was trained on; so that a plan needs no network.
 PUBLISHED = {
     "stabilityai/stable-video-diffusion-img2vid": 14,
@@ -57,6 +58,7 @@ class ModelFacts:
         sigma_max: highest noise level that it knows.
         unet: what decides how much memory its UNet takes.
         vae_channels: of each level of its VAE, the one of whole pictures first.
+        vae_parameters: of the VAE; 0 where they are not known.
         top_bucket: highest motion bucket that it was trained on.
         guessed: whether the trained length is taken from the name of a file.
 
@@ -72,8 +74,13 @@ class ModelFacts:
     sigma_max: PositiveFloat
     unet: UnetShape
     vae_channels: tuple[PositiveInt, ...]
+    vae_parameters: int = 0
     top_bucket: PositiveFloat = SVD_TOP_BUCKET
     guessed: bool = False
+
+    def without_weights(self) -> Self:
+        """Return the facts for a plan of what is taken beside weights, which are brought part by part."""
+        return replace(self, unet=replace(self.unet, parameters=0), vae_parameters=0)
 
     def native_size(self, *, portrait: bool = False) -> tuple[int, int]:
         """Return the (width, height) that it was trained on: 1024 x 576 for SVD, either way up."""
@@ -105,14 +112,15 @@ def read_facts(name: str, trained: int | None = None) -> ModelFacts:
     if checkpoint:
         return _facts_of_file(name, checkpoint, trained)
     if name in PUBLISHED and not Path(name).is_dir():
-        facts = ModelFacts(name, PUBLISHED[name], 4, 8, 64, 768, 0.002, 700.0, SVD_UNET, SVD_VAE)
+        facts = ModelFacts(name, PUBLISHED[name], 4, 8, 64, 768, 0.002, 700.0, SVD_UNET, SVD_VAE, SVD_VAE_PARAMETERS)
         return agreed(facts, trained)
     pipeline = _read_json(name, "model_index.json").get("_class_name")
     if pipeline != PIPELINE:
         raise ModelError(f"model {name!r} is a {pipeline}, not Stable Video Diffusion ({PIPELINE})")
     configs = (_read_json(name, f"{part}/{file}.json") for part, file in _PARTS)
     folder = folder_of(name) or _hub_file(name, "model_index.json").parent
-    facts = facts_from(name, _parameters(folder), *configs)
+    parameters = _parameters(folder, "unet"), _parameters(folder, "vae")
+    facts = facts_from(name, parameters, *configs)
     if (folder / OWN_FILE).exists():
         own = _read_json(name, OWN_FILE)
         facts = replace(facts, top_bucket=float(own.get("top_motion_bucket", SVD_TOP_BUCKET)))
@@ -161,10 +169,10 @@ def _facts_of_file(name: str, file: SingleFile, trained: int | None) -> ModelFac
 _PARTS = (("unet", "config"), ("vae", "config"), ("scheduler", "scheduler_config"))
 
 
-def _parameters(folder: Path) -> int:
-    """Return how many numbers the UNet's weights are, from the heads of the files; 0 where they are not here."""
+def _parameters(folder: Path, part: str) -> int:
+    """Return how many numbers the weights of a part are, from the heads of the files; 0 where they are not here."""
     found: dict[str, int] = {}
-    for file in sorted(folder.glob("unet/*.safetensors")):
+    for file in sorted(folder.glob(f"{part}/*.safetensors")):
         try:
             with safe_open(file, "pt") as weights:
                 found |= {key: math.prod(weights.get_slice(key).get_shape()) for key in weights.keys()}  # noqa: SIM118
@@ -174,9 +182,9 @@ def _parameters(folder: Path) -> int:
 
 
 def facts_from(
-    name: str, parameters: int, unet: dict[str, Any], vae: dict[str, Any], scheduler: dict[str, Any]
+    name: str, parameters: tuple[int, int], unet: dict[str, Any], vae: dict[str, Any], scheduler: dict[str, Any]
 ) -> ModelFacts:
-    """Return the facts that the configs of a model's parts state.
+    """Return the facts that the configs of a model's parts state; ``parameters`` are those of UNet and VAE.
 
     Raises:
         ModelError: they do not state all of them, or something else.
@@ -193,8 +201,9 @@ def facts_from(
             sample_size=(unet.get("sample_size") or SVD_SAMPLE_SIZE) * factor,
             sigma_min=scheduler.get("sigma_min") or 0.002,
             sigma_max=scheduler.get("sigma_max") or 700.0,
-            unet=_shape(unet, vae["latent_channels"], parameters),
+            unet=_shape(unet, vae["latent_channels"], parameters[0]),
             vae_channels=tuple(vae["block_out_channels"]),
+            vae_parameters=parameters[1],
         )
     except KeyError as error:
         raise ModelError(f"model {name!r} is no complete SVD: its configs do not state {error}") from None

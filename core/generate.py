@@ -17,8 +17,10 @@ from .blame import blaming
 from .budget import fit_memory
 from .config import Config, load_config
 from .decode import decode_frugally
+from .decode_budget import fit_decoding
 from .defaults import resolve
 from .engine.split import Split
+from .engine.wrapped import weights_come_and_go
 from .errors import ConfigError
 from .facts import agreed, read_facts
 from .image import EXAMPLE, ImageLike, example_image
@@ -36,7 +38,9 @@ from .video import VideoWriter, check_output, open_video
 if TYPE_CHECKING:
     import pluggy
 
+    from .engine.decode_memory import DecodePlan
     from .engine.memory import MemoryPlan
+    from .facts import ModelFacts
 
 
 @dataclass(frozen=True)
@@ -112,10 +116,11 @@ def _generate(
     else:
         facts = read_facts(config.model, config.trained)
     config = resolve(config, facts, plugins.registry, portrait=material.portrait)
-    assert config.seed is not None and config.sampling
     plan = make_plan(config, facts)
     warn_if_open(config, plan)
-    memory = fit_memory(config, facts, weights_loaded=isinstance(model, Model))
+    memory, decoding = _fitted(config, facts, model)
+    config = config.model_copy(update={"decode_chunk": decoding.chunk})
+    assert config.seed is not None and config.sampling
     timings: dict[str, float] = {}
     with timed(timings, "load"):
         loaded = (
@@ -139,12 +144,22 @@ def _generate(
     run = Run(config, loaded, plan, material.start, conditioning, output, timings, before_BFCYX=before_BFCYX)
     plugins.manager.hook.longtake_run_started(run=run)
     latents_BFCYX = _denoise(run, memory, plugins.manager.hook, generator)
-    frames = _decode(run, plugins.manager.hook, latents_BFCYX[0], keep_frames, material.earlier_FHW3)
+    frames = _decode(run, decoding, plugins.manager.hook, latents_BFCYX[0], keep_frames, material.earlier_FHW3)
     length = run.new + len(material.earlier_FHW3 if material.earlier_FHW3 is not None else ())
     if output:
         write_record(output, record(run, versions(plugins)))
     plugins.manager.hook.longtake_run_finished(run=run)
     return Result(frames, latents_BFCYX[0].cpu(), config, run.timings, output, length)
+
+
+def _fitted(config: Config, facts: ModelFacts, model: str | Model | None) -> tuple[MemoryPlan, DecodePlan]:
+    """Return how denoising and decoding are split to fit in memory."""
+    here = False
+    if isinstance(model, Model):
+        here = model.stays
+        if weights_come_and_go(model.pipeline.unet):
+            facts = facts.without_weights()
+    return fit_memory(config, facts, weights_loaded=here), fit_decoding(config, facts, weights_loaded=here)
 
 
 def _asked(
@@ -208,19 +223,21 @@ def _denoise(run: Run, memory: MemoryPlan, hooks: pluggy.HookRelay, generator: t
 
 
 def _decode(
-    run: Run, hooks: pluggy.HookRelay, latents_FCYX: Tensor, keep: bool, earlier: np.ndarray | None
+    run: Run,
+    decoding: DecodePlan,
+    hooks: pluggy.HookRelay,
+    latents_FCYX: Tensor,
+    keep: bool,
+    earlier: np.ndarray | None,
 ) -> np.ndarray | None:
     """Decode in chunks, each of which goes to the file and to whoever watches as soon as it is there.
 
     A video that is continued comes first, as it was; of what has been decoded, the frames that it shares are left out.
     """
     config, first = run.config, 0
-    assert config.decode_chunk
     kept = [] if earlier is None else [earlier]
     frames = run.new + sum(map(len, kept))
-    chunks = decode_frugally(
-        run.model, latents_FCYX, chunk=config.decode_chunk, overlap=config.decode_overlap, ring=config.loop
-    )
+    chunks = decode_frugally(run.model, latents_FCYX, decoding)
     file = (
         open_video(run.output, fps=config.output_fps or config.fps, frames=frames, enlarge=config.enlarge)
         if run.output

@@ -48,8 +48,8 @@ class Model:
 
         """
         parts = (pipeline.unet, pipeline.vae, pipeline.scheduler)
-        parameters = sum(weights.numel() for weights in pipeline.unet.parameters())
-        facts = facts_from(name, parameters, *(dict(part.config) for part in parts))
+        unet, vae = (sum(weights.numel() for weights in part.parameters()) for part in (pipeline.unet, pipeline.vae))
+        facts = facts_from(name, (unet, vae), *(dict(part.config) for part in parts))
         _check_sizes(pipeline, name)
         return cls(pipeline, facts)
 
@@ -57,6 +57,11 @@ class Model:
     def device(self) -> torch.device:
         """Where it works, which is not where its weights are while they are offloaded."""
         return self.brought_to or torch.device(self.pipeline._execution_device)
+
+    @property
+    def stays(self) -> bool:
+        """Whether its weights are on the device already, and stay there."""
+        return self.brought_to is None and next(self.pipeline.unet.parameters()).device.type == self.device.type
 
     @property
     def weights(self) -> str | None:

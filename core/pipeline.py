@@ -72,8 +72,9 @@ class PipelineCall:
     def around(self, bar: AbstractContextManager[Any]) -> Iterator[Any]:
         """Install the strategies for the time of the loop, which is that of its progress bar, and give the bar."""
         unet, device = self._pipe.unet, torch.device(self._pipe._execution_device)
-        here = weights_come_and_go(unet) or next(unet.parameters()).device.type == device.type
-        memory = fit_memory(self._config, self._facts, weights_loaded=here)
+        here = next(unet.parameters()).device.type == device.type
+        facts = self._facts.without_weights() if weights_come_and_go(unet) else self._facts
+        memory = fit_memory(self._config, facts, weights_loaded=here)
         # What is compiled are the engine's own pieces: the graph of the stock UNet is not what runs.
         split = Split(compiled=self._config.compile or is_compiled(unet))
         strategies = self._config.positional, self._config.attention

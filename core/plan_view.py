@@ -1,30 +1,62 @@
-"""A plan for people: tables in the terminal, a picture, and plain data."""
+"""A plan for people: tables in the terminal, and plain data."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from rich.table import Table
 
-from .budget import describe
+from .budget import describe, fit_memory
 from .config import STRATEGY_KINDS
-from .picture import save_figure
+from .decode_budget import describe_decoding, fit_decoding
+from .errors import ConfigError
+from .pace import step_seconds
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from rich.console import Console
 
     from .config import Config
     from .contracts import Windows
+    from .engine.decode_memory import DecodePlan
     from .engine.memory import MemoryPlan
+    from .facts import ModelFacts
     from .plan import Plan
 
+Fit = TypeVar("Fit")
 
-def as_data(plan: Plan, config: Config, memory: MemoryPlan | str, seconds_S: list[float]) -> dict[str, Any]:
-    """Return the plan as plain lists and numbers; ``memory`` may be the reason why it does not fit."""
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What a generation takes of the machine.
+
+    Attributes:
+        memory: for denoising, or the reason why it does not fit: a plan may be looked at where it could not be run.
+        decoding: likewise.
+        seconds_S: of each step.
+
+    """
+
+    memory: MemoryPlan | str
+    decoding: DecodePlan | str
+    seconds_S: list[float]
+
+    @classmethod
+    def of(cls, plan: Plan, config: Config, facts: ModelFacts) -> Self:
+        """Work it out."""
+
+        def fitted(fit: Callable[[Config, ModelFacts], Fit]) -> Fit | str:
+            try:
+                return fit(config, facts)
+            except ConfigError as error:
+                return str(error)
+
+        return cls(fitted(fit_memory), fitted(fit_decoding), step_seconds(plan, config, facts))
+
+
+def as_data(plan: Plan, config: Config, needs: Needs) -> dict[str, Any]:
+    """Return the plan as plain lists and numbers."""
     windows = plan.windows
     calls = _context(plan, config)
     return {
@@ -53,8 +85,11 @@ def as_data(plan: Plan, config: Config, memory: MemoryPlan | str, seconds_S: lis
         "guidance": plan.guidance_SF.tolist(),
         "motion_buckets": plan.buckets_SF.tolist(),
         "fps": plan.rates_SF.tolist(),
-        "memory": {"does_not_fit": memory} if isinstance(memory, str) else _memory_data(memory),
-        "seconds": seconds_S,
+        "memory": {"does_not_fit": needs.memory} if isinstance(needs.memory, str) else _memory_data(needs.memory),
+        "decoding": (
+            {"does_not_fit": needs.decoding} if isinstance(needs.decoding, str) else _decoding_data(needs.decoding)
+        ),
+        "seconds": needs.seconds_S,
         "config": config.dump(),
     }
 
@@ -82,9 +117,20 @@ def _memory_data(memory: MemoryPlan) -> dict[str, Any]:
     }
 
 
-def print_tables(
-    plan: Plan, config: Config, memory: MemoryPlan | str, seconds_S: list[float], console: Console
-) -> None:
+def _decoding_data(decoding: DecodePlan) -> dict[str, Any]:
+    return {
+        "peak": decoding.peak,
+        "weights": decoding.work.weights,
+        "states": decoding.held,
+        "workspace": decoding.workspace,
+        "chunk": decoding.chunk,
+        "together": decoding.together,
+        "on_host": decoding.on_host,
+        "convolutions_twice": not decoding.keep,
+    }
+
+
+def print_tables(plan: Plan, config: Config, needs: Needs, console: Console) -> None:
     """Print what happens over the video, to its frames, in its windows, and over the steps."""
     step = round(plan.span.progress * (plan.steps - 1))
     console.print(
@@ -105,11 +151,9 @@ def print_tables(
             f"{', '.join(map(str, calls.starts))}; what it says of them is fused in every step",
             soft_wrap=True,
         )
-    for choice in _choices(config):
+    for choice in choices(config):
         console.print("  " + choice, markup=False, soft_wrap=True)
-    note = memory if isinstance(memory, str) else f"memory for denoising on {config.device}: {describe(memory)}"
-    console.print(note, markup=False, soft_wrap=True)
-    console.print(f"time for denoising on {config.device}: {_described(seconds_S)}", markup=False, soft_wrap=True)
+    _print_needs(needs, config, console)
     ratios_K = plan.trained_K / plan.frequencies_K
     if bool((ratios_K != 1).any()) or plan.temperature != 1:
         between = f", {ratios_K.max():.3g} between" if ratios_K.max() > ratios_K[[0, -1]].max() else ""
@@ -120,6 +164,17 @@ def print_tables(
     console.print(_frame_table(plan, step))
     console.print(_window_table(plan) if plan.windows else _sight(plan))
     console.print(_step_table(plan))
+
+
+def _print_needs(needs: Needs, config: Config, console: Console) -> None:
+    memory, decoding = needs.memory, needs.decoding
+    notes = (
+        memory if isinstance(memory, str) else f"memory for denoising on {config.device}: {describe(memory)}",
+        f"time for denoising on {config.device}: {_described(needs.seconds_S)}",
+        decoding if isinstance(decoding, str) else f"memory for decoding: {describe_decoding(decoding)}",
+    )
+    for note in notes:
+        console.print(note, markup=False, soft_wrap=True)
 
 
 def _described(seconds_S: list[float]) -> str:
@@ -135,7 +190,7 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.2g} h"
 
 
-def _choices(config: Config) -> list[str]:
+def choices(config: Config) -> list[str]:
     """Return a line for each kind of strategy: which one, and the options that differ from its defaults."""
     lines = []
     for kind in STRATEGY_KINDS:
@@ -215,85 +270,3 @@ def _step_table(plan: Plan) -> Table:
             f"{buckets_F.min():.4g} … {buckets_F.max():.4g}",
         )
     return table
-
-
-def draw(plan: Plan, config: Config, path: Path) -> None:
-    """Draw the plan as eight panels into a picture file; it appears only when whole.
-
-    Raises:
-        OutputError: the file cannot be written, or its ending is none that can be drawn.
-
-    """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(16, 7), layout="constrained")
-    step = round(plan.span.progress * (plan.steps - 1))
-    figure.suptitle(f"{plan.frames} frames from a model trained on {plan.span.trained}; as of step {step + 1}")
-    panels = figure.subplots(2, 4).flat
-    painters = (_positions, _frequencies, _attention, _noise, _guidance, _motion, _sigmas)
-    for panel, paint in zip(panels, painters, strict=False):
-        paint(panel, plan, step)
-    panels[7].axis("off")
-    panels[7].text(0, 1, "\n".join(_choices(config)), va="top", family="monospace", size=8, wrap=True)
-    save_figure(figure, path)
-
-
-def _positions(panel: Axes, plan: Plan, step: int) -> None:
-    panel.axhspan(0, plan.span.trained, color="tab:green", alpha=0.12, label="trained positions")
-    panel.plot(plan.positions_F, ".-", markersize=3)
-    local = plan.windows is not None and plan.windows.local_positions
-    panel.set(title=f"position of each frame{' of a window' if local else ''}", xlabel="frame", ylabel="position")
-    panel.legend(loc="upper left", frameon=False)
-
-
-def _frequencies(panel: Axes, plan: Plan, step: int) -> None:
-    rotations_K = plan.span.trained * plan.trained_K / (2 * math.pi)
-    panel.axhspan(1, max(plan.span.stretch, 1), color="tab:green", alpha=0.12, label="1 … stretch")
-    panel.semilogx(rotations_K, plan.trained_K / plan.frequencies_K)
-    panel.set(
-        title=f"frequencies; logits x {plan.temperature:.3g}",
-        xlabel="rotations over the trained frames",
-        ylabel="divided by",
-    )
-    panel.legend(loc="upper right", frameon=False)
-
-
-def _attention(panel: Axes, plan: Plan, step: int) -> None:
-    if plan.windows is not None:
-        for weights_F in plan.windows.weights_WF:
-            panel.plot(weights_F.where(weights_F > 0, float("nan")))
-        where = "local" if plan.windows.local_positions else "global"
-        panel.set(
-            title=f"windows and their weights, {where} positions", xlabel="frame", ylabel="weight", ylim=(0, 1.05)
-        )
-    else:
-        seen_FF = [[1.0]] if plan.mask_FF is None else plan.mask_FF.float()
-        edges = (-0.5, plan.frames - 0.5)
-        panel.imshow(seen_FF, extent=(*edges, *edges[::-1]), cmap="Blues", vmin=0, interpolation="nearest")
-        panel.set(title="which frame sees which", xlabel="seen frame", ylabel="frame")
-
-
-def _noise(panel: Axes, plan: Plan, step: int) -> None:
-    panel.scatter(range(plan.frames), plan.noise_sources_F, c=plan.noise_sources_F, s=8, cmap="viridis")
-    panel.set(title="noise that each frame starts from", xlabel="frame", ylabel="fresh noise")
-
-
-def _guidance(panel: Axes, plan: Plan, step: int) -> None:
-    panel.plot(plan.guidance_SF[step])
-    panel.set(title="guidance over the frames", xlabel="frame", ylabel="scale")
-
-
-def _motion(panel: Axes, plan: Plan, step: int) -> None:
-    panel.plot(plan.buckets_SF[step])
-    panel.set(title="motion bucket (blue) and fps (orange)", xlabel="frame", ylabel="motion bucket")
-    panel.set_ylim(bottom=0)
-    rates = panel.twinx()
-    rates.plot(plan.rates_SF[step], "--", color="tab:orange")
-    rates.set(ylabel="fps")
-    rates.set_ylim(bottom=0)
-
-
-def _sigmas(panel: Axes, plan: Plan, step: int) -> None:
-    panel.semilogy(range(1, plan.steps + 1), plan.sigmas_S1[:-1], ".-")
-    panel.axvline(step + 1, color="tab:gray", linewidth=0.8)
-    panel.set(title="noise level of each step, then 0", xlabel="step", ylabel="sigma")

@@ -26,8 +26,9 @@ from .embedding import embed, trained_frequencies
 from .engine.skips import Skips
 from .engine.split import Split
 from .engine.unet import Engine
-from .engine.wrapped import at_work, has_another_forward
+from .engine.wrapped import has_another_forward
 from .errors import LongtakeError, PluginError
+from .forward import Forward
 from .modifiers import attend_modified, refuse_frames_of_windows
 
 Acting = TypeVar("Acting", bound=RangedStrategy)
@@ -235,54 +236,3 @@ def installed(
             unet.forward = before
         if compiled is not None:
             unet._compiled_call_impl = compiled
-
-
-class Forward:
-    """Stands in for the UNet's forward: the same arguments, the engine's result."""
-
-    def __init__(self, unet: Any, seams: Seams) -> None:
-        self.unet = unet
-        self.seams = seams
-
-    @torch.no_grad()
-    def __call__(
-        self,
-        sample: Tensor,
-        timestep: Tensor | float,
-        encoder_hidden_states: Tensor,
-        added_time_ids: Tensor,
-        return_dict: bool = True,
-    ) -> Any:
-        """Return the UNet's output, (B, F, C, Y, X); the videos of a batch are run one after another."""
-        from diffusers.models.unets.unet_spatio_temporal_condition import UNetSpatioTemporalConditionOutput
-
-        if sample.requires_grad:
-            raise LongtakeError("within longtake.installed the UNet gives no gradients; call it under torch.no_grad()")
-        if encoder_hidden_states.shape[1] != 1:
-            raise LongtakeError(
-                f"within longtake.installed the UNet sees one token for each image, as SVD does, got"
-                f" {encoder_hidden_states.shape[1]}"
-            )
-        with at_work(self.unet):
-            embeddings = self._embeddings(sample, timestep, added_time_ids)
-            videos = zip(sample, encoder_hidden_states, embeddings, strict=True)
-            output_BFCYX = torch.stack(
-                [
-                    self.seams.engine.run(*video, branch=(number, self.seams.branch()))
-                    for number, video in enumerate(videos)
-                ]
-            )
-        return UNetSpatioTemporalConditionOutput(output_BFCYX) if return_dict else (output_BFCYX,)
-
-    def _embeddings(self, sample_BFCYX: Tensor, timestep: Tensor | float, ids_B3: Tensor) -> list[Tensor]:
-        """Return what each video is told of noise level and conditioning, (1, C), or (F, C) where frames differ."""
-        batch = len(sample_BFCYX)
-        noise_B = torch.as_tensor(timestep, device=sample_BFCYX.device).reshape(-1).expand(batch)
-        noise_BC = self.unet.time_embedding(self.unet.time_proj(noise_B).to(sample_BFCYX.dtype))
-        ids_BR3 = self.seams.time_ids()
-        if ids_BR3 is None or bool((ids_BR3 == ids_BR3[:, :1]).all()):
-            ids_BR3 = ids_B3[:, None]
-        rows = ids_BR3.shape[1]
-        ids_C = self.unet.add_time_proj(ids_BR3.flatten()).reshape(batch * rows, -1)
-        told_BRC = self.unet.add_embedding(ids_C.to(noise_BC.dtype)).unflatten(0, (batch, rows))
-        return list(noise_BC[:, None] + told_BRC)

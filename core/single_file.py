@@ -99,9 +99,12 @@ class SingleFile:
         )
 
     @property
-    def parameters(self) -> int:
-        """How many numbers the UNet's weights are."""
-        return sum(math.prod(self.checkpoint.shapes[key]) for key in self.checkpoint.under(UNET))
+    def parameters(self) -> tuple[int, int]:
+        """How many numbers the weights of UNet and VAE are."""
+        unet, vae = (
+            sum(math.prod(self.checkpoint.shapes[key]) for key in self.checkpoint.under(part)) for part in (UNET, VAE)
+        )
+        return unet, vae
 
     @property
     def places(self) -> dict[str, list[Place]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from longtake import load_config, load_plugins, make_plan, read_facts, resolve
 from longtake.core.manager import add_plugin
-from longtake.core.plan_view import draw
+from longtake.core.plan_picture import draw
 
 HERE = Path(__file__).parent
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import re
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,12 +14,25 @@ import torch
 
 import longtake
 from longtake import generate, load_config, read_facts, resolve
-from longtake.core.budget import GIB, Frugal, FrugalDenoiser, amount, fit_memory, free_memory, least_budget, work_of
+from longtake.core.budget import (
+    GIB,
+    Frugal,
+    FrugalDenoiser,
+    amount,
+    fit_memory,
+    free_memory,
+    is_out_of_memory,
+    least_budget,
+    work_of,
+)
+from longtake.core.decode_budget import decode_work
+from longtake.core.engine.decode_memory import least_decoding
 from longtake.core.engine.memory import plan_memory, workspaces
 from longtake.core.engine.skips import HostSkips, Skips
 from longtake.core.engine.split import Split
 from longtake.core.engine.transformer import block_bytes
 from longtake.core.errors import ConfigError
+from longtake.core.model import Model
 
 REGISTRY = longtake.load_plugins(third_party=False).registry
 SVD_XT = read_facts("stabilityai/stable-video-diffusion-img2vid-xt")
@@ -51,6 +66,8 @@ def test_less_memory_takes_more_frugal_ways():
 def test_weights_in_8_bits_take_a_byte_each():
     whole, half = (fit_memory(config(weights=weights), SVD_XT) for weights in (None, "float8"))
     assert half.work.weights == SVD_XT.unet.parameters
+    merged = 16 * (1280**2 + 1280**2 + 640**2)  # numbers of the kernels that double a picture, of three levels
+    assert whole.work.weights == 2 * (SVD_XT.unet.parameters + merged)
     assert whole.peak - half.peak == whole.work.weights - half.work.weights > 0
 
 
@@ -97,23 +114,75 @@ def test_what_is_refused_for_whole_frames_says_what_fits():
     assert plan_memory(work, 24 * GIB, GIB) is not None
 
 
-def test_as_many_frames_are_decoded_at_a_time_as_fit():
-    assert config(memory="200GiB").decode_chunk == 100
-    chunks = [config(memory=memory).decode_chunk for memory in ("3GiB", "40GiB", "60GiB")]
-    assert chunks[0] == 4
-    assert chunks[0] < chunks[1] < chunks[2] < 100
-    each = 3 * 128 * 1024 * 576 * 4
-    weights = SVD_XT.unet.parameters * 2
-    assert chunks[1] == (40 * GIB - weights) // each - 8
-    assert config(memory="3GiB", decode_chunk=30).decode_chunk == 30
-
-
 def test_by_default_what_is_free_may_be_taken():
     free = free_memory(torch.device("cpu"))
     assert free > GIB // 4
     tiny = replace(SVD_XT, unet=replace(SVD_XT.unet, parameters=0, channels=(32, 32)))
     budgets = [fit_memory(config(), tiny).budget, fit_memory(config(), tiny, weights_loaded=True).budget]
     assert all(abs(budget - free) < 2 * GIB for budget in budgets)
+
+
+def test_weights_that_are_brought_part_by_part_do_not_count(tiny_model, picture, builtins, monkeypatch):
+    pipeline = copy.deepcopy(tiny_model.pipeline)
+    planned = []
+
+    def plan(*given, **more):
+        planned.append((given, more))
+        raise LookupError("planned")
+
+    monkeypatch.setattr("longtake.core.generate.fit_memory", plan)
+    for offloaded in (False, True):
+        if offloaded:
+            cpu = torch.device("cpu")
+            pipeline.unet.enable_group_offload(onload_device=cpu, offload_device=cpu, offload_type="leaf_level")
+        with pytest.raises(LookupError, match="planned"):
+            generate(picture, model=Model.of(pipeline), plugins=builtins, frames=3, **SMALL)
+    (_, facts), told = planned[0]
+    assert (facts.unet.parameters, told) == (tiny_model.facts.unet.parameters, {"weights_loaded": True})
+    assert planned[1][0][1].unet.parameters == 0
+
+
+def test_frames_that_the_unet_sees_at_a_time_are_told_as_such():
+    asked = config(context={"name": "static", "window": 50}, memory="3GiB")
+    with pytest.raises(ConfigError, match="^50 frames at a time, of 100, of 1024x576 take at least 3.6 GiB, but"):
+        fit_memory(asked, SVD_XT)
+
+
+@pytest.mark.parametrize(
+    ("share", "free"), [(1.0, 20), (0.5, 8), (None, 20)], ids=["all", "half of the device", "torch before 2.7"]
+)
+def test_a_gpu_has_what_is_free_and_kept_and_no_more_than_the_process_may_take(monkeypatch, share, free):
+    cuda = SimpleNamespace(
+        memory_allocated=lambda _: 4 * GIB,
+        memory_reserved=lambda _: 5 * GIB,
+        mem_get_info=lambda _: (20 * GIB, 24 * GIB),
+    )
+    if share:
+        cuda.get_per_process_memory_fraction = lambda _: share
+    monkeypatch.setattr(torch, "cuda", cuda)
+    assert free_memory(torch.device("cuda")) == free * GIB
+
+
+@pytest.mark.parametrize(
+    ("error", "is_it"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory"), True),
+        (
+            RuntimeError("[enforce fail at alloc_cpu.cpp:121] . DefaultCPUAllocator: can't allocate memory: you"),
+            True,
+        ),
+        (RuntimeError("MPS backend out of memory (MPS allocated: 1 GB)"), True),
+        (RuntimeError("expected 3 channels"), False),
+    ],
+)
+def test_devices_say_in_their_own_ways_that_they_are_out_of_memory(error, is_it):
+    assert is_out_of_memory(error) is is_it
+
+
+def test_the_cpu_says_so_as_expected():
+    with pytest.raises(RuntimeError) as raised:
+        torch.empty(2**55, dtype=torch.uint8)
+    assert is_out_of_memory(raised.value)
 
 
 @pytest.mark.parametrize(("size", "words"), [(3 * GIB // 2, "1.5 GiB"), (200 * 2**20, "200 MiB")])
@@ -207,15 +276,18 @@ def test_a_run_that_is_out_of_memory_half_way_gives_the_same_video(
 
 def test_a_small_budget_gives_the_same_video(tiny_model, picture, builtins):
     whole = generate(picture, model=tiny_model, plugins=builtins, frames=7, **SMALL)
-    least = least_budget(work_of(whole.config, tiny_model.facts))
+    decoding = least_decoding(decode_work(whole.config, tiny_model.facts, weights_loaded=True), on_host=True)
+    least = max(least_budget(work_of(whole.config, tiny_model.facts)), decoding.peak)
     tight = generate(picture, model=tiny_model, plugins=builtins, frames=7, memory=least, **SMALL)
     torch.testing.assert_close(tight.latents, whole.latents, atol=1e-4, rtol=0)
+    assert np.abs(tight.frames.astype(int) - whole.frames).max() <= 1
     with pytest.raises(ConfigError, match="7 frames of 32x24 take at least .*; what fits: "):
         generate(picture, model=tiny_model, plugins=builtins, frames=7, memory="10KiB", **SMALL)
 
 
 def test_the_plan_shows_memory_and_says_what_does_not_fit(cli):
     shown = cli("plan", "--frames", "9", "--model", "{tiny}").stdout
+    assert re.search(r"memory for decoding: about \d+ MiB at the most: .*; all frames at once\n", shown)
     assert re.search(r"memory for denoising on cpu: about \d+ MiB at the most: weights \d+ MiB, states", shown)
     asked = ("plan", "--frames", "1000", "--model", SVD_XT.name, "--device", "cpu", "--memory", "8GiB")
     assert "1000 frames of 1024x576 take at least" in cli(*asked).stdout

@@ -46,7 +46,7 @@ def test_every_key_of_the_full_size_has_its_place(full, full_shapes):
     assert all(of_no_use(key, file.encoder) for key in left)
     assert not any(of_no_use(source.key, file.encoder) for source in used)
     assert {part: len(named) for part, named in sources.items()} == {"unet": 1428, "vae": 374, "image_encoder": 520}
-    assert file.parameters == 1_524_623_082
+    assert file.parameters == (1_524_623_082, 97_742_775)
 
 
 def test_the_keys_of_the_full_size_are_those_that_are_published(full_shapes):
@@ -106,7 +106,8 @@ def hollow(shapes, path):
 def test_a_full_size_file_is_planned_from_its_head(full_shapes, tmp_path, cli, caplog):
     path = hollow(full_shapes, tmp_path / "svd_xt_1_1.safetensors")
     facts, known = read_facts(str(path)), read_facts(XT)
-    assert facts == replace(known, name=str(path), guessed=True)
+    # The file has no quant_conv, which diffusers' class has, and nobody uses.
+    assert facts == replace(known, name=str(path), guessed=True, vae_parameters=known.vae_parameters - 72)
     assert 'taken as 25, because its name has "xt"; --trained says otherwise' in caplog.text
     asked = ("--frames", "100", "--device", "cpu", "--seed", "1", "--memory", "20GiB")
     planned = cli("plan", "--model", path.name, "-o", "plan.png", *asked)

@@ -48,7 +48,7 @@ def tensors_alive() -> int:
 
 
 @given(asked=configs)
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=settings.default.max_examples // 2, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_every_combination_works_or_is_refused_with_a_sentence(tiny_model, picture, builtins, asked):
     unet = tiny_model.pipeline.unet
     before, weights = state(unet), [parameter.clone() for parameter in unet.parameters()]

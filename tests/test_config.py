@@ -54,7 +54,14 @@ def test_a_config_survives_being_written_and_read(data):
 def test_a_resolved_config_has_nothing_left_to_choose_and_stays_as_it_is(data):
     config = resolve(load_config(data, REGISTRY), XT, REGISTRY)
     of_a_file = {"image", "preview", "end_image", "end_frames", "continues"}
-    assert {name for name, value in config if value is None} <= {"variant", "trained", "memory", "weights", *of_a_file}
+    of_memory = {"memory", "decode_chunk"}  # whoever plans to decode chooses by what is free
+    assert {name for name, value in config if value is None} <= {
+        "variant",
+        "trained",
+        "weights",
+        *of_memory,
+        *of_a_file,
+    }
     assert resolve(config, XT, REGISTRY) == config
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from unittest.mock import Mock
 
 import numpy as np
@@ -14,7 +16,13 @@ import longtake.core.decode as decoding
 from longtake import decode, load_model
 from longtake.core.conditioning import precise_vae
 from longtake.core.decode import Told, decode_frugally, to_pictures
+from longtake.core.engine import decoder, resample, resblock
+from longtake.core.engine.blend import share_of_temporal
+from longtake.core.engine.decode_memory import DecodePlan, DecodeWork, plan_decoding
 from longtake.core.engine.decoder import DecoderEngine
+from longtake.core.engine.moments import moments_of_frames, normalise
+from longtake.core.engine.resample import merged_kernel
+from longtake.core.engine.resblock import temporal_conv
 from longtake.core.engine.split import Split
 from longtake.core.model import Model
 from longtake.plugins.proving.cases import Case
@@ -49,25 +57,73 @@ def test_every_frame_comes_once_and_in_order(tiny_model, frames, chunk, overlap)
         assert np.abs(difference).mean() < 1  # of 255
 
 
+def planned(model, latents_FCYX, budget: int, host: int = 0, **more) -> DecodePlan:
+    frames, _, rows, columns = latents_FCYX.shape
+    work = DecodeWork(model.facts.vae_channels, frames, rows, columns, 4, **more)
+    plan = plan_decoding(work, budget, host, budget // 8)
+    assert plan is not None
+    return plan
+
+
 def test_a_device_that_is_out_of_memory_decodes_fewer_frames_at_a_time(tiny_model, monkeypatch, caplog):
-    run, sizes = DecoderEngine.run, []
+    run, told_runs, frames = DecoderEngine.run, [], latents(40)
+    truth, all_of_them = whole(tiny_model, frames), planned(tiny_model, frames, 10**8)
+    assert all_of_them.all_at_once
 
     def sometimes(self, latents_FCYX, split):
-        sizes.append(len(latents_FCYX))
-        if len(latents_FCYX) > 13 and isinstance(split, Told) and sizes.count(16) > 4:
+        if len(latents_FCYX) in (16, 20) and isinstance(split.merge, Told):
+            told_runs.append(len(latents_FCYX))
+        if len(latents_FCYX) == 40 or told_runs[-3:] == [16, 20, 20]:  # at once, and when two chunks are done
+            told_runs.append(0)
             raise torch.OutOfMemoryError("no more")
         return run(self, latents_FCYX, split)
 
     monkeypatch.setattr(DecoderEngine, "run", sometimes)
-    frames = latents(40)
-    chunks = list(decode_frugally(tiny_model, frames, chunk=8))
-    assert "out of memory while decoding; going on with 4 frames at a time" in caplog.text
-    assert [len(each) for each in chunks] == [8, 8, *[4] * 6]  # nothing twice
-    difference = np.concatenate(chunks).astype(int) - whole(tiny_model, frames)
-    assert np.abs(difference).mean() < 1
+    monkeypatch.setattr(decoding, "free_on_host", lambda: 0)
+    chunks = list(decode_frugally(tiny_model, frames, all_of_them))
+    told = re.findall(r"out of memory while decoding; going on with about .*; (.*) at", caplog.text)
+    assert told == ["all frames", "all frames", "12 frames", "6 frames"]
+    assert [len(each) for each in chunks] == [12, 12, 6, 6, 4]  # nothing twice
+    assert np.abs(np.concatenate(chunks).astype(int) - truth).mean() < 1
     monkeypatch.setattr(DecoderEngine, "run", Mock(side_effect=torch.OutOfMemoryError("never")))
     with pytest.raises(torch.OutOfMemoryError):
-        list(decode_frugally(tiny_model, frames, chunk=8))
+        list(decode_frugally(tiny_model, frames, all_of_them))
+
+
+def test_states_in_the_hosts_memory_give_the_same_pictures_and_come_next_when_memory_is_out(
+    tiny_model, monkeypatch, caplog
+):
+    run, frames, ways = DecoderEngine.run, latents(20), []
+
+    def only_from_the_host(self, latents_FCYX, split):
+        ways.append(split.bring_to)
+        if split.bring_to is None:
+            raise torch.OutOfMemoryError("no more")
+        return run(self, latents_FCYX, split)
+
+    truth, plan = whole(tiny_model, frames), planned(tiny_model, frames, 10**8)
+    monkeypatch.setattr(DecoderEngine, "run", only_from_the_host)
+    monkeypatch.setattr(decoding, "free_on_host", lambda: 10**9)
+    chunks = np.concatenate(list(decode_frugally(tiny_model, frames, plan)))
+    assert ways[-1] is not None
+    assert "of states in the host's memory" in caplog.text
+    assert caplog.text.rstrip().endswith("all frames at once")
+    assert np.abs(chunks.astype(int) - truth).max() <= 1
+
+
+def test_a_decoder_that_looks_further_than_the_overlap_is_told_with_what_is_enough(tiny_model, caplog):
+    frames = latents(40)
+    plan = planned(tiny_model, frames, 10**6, overlap=1)
+    assert not plan.all_at_once
+    list(decode_frugally(tiny_model, frames, plan))
+    found = re.search(
+        r"with overlap 1, frames .* are off by up to [\d.]+ .*; --decode-overlap (\d+) is enough", caplog.text
+    )
+    assert found
+    caplog.clear()
+    work = replace(plan.work, overlap=int(found[1]))
+    list(decode_frugally(tiny_model, frames, replace(plan, work=work)))
+    assert not caplog.text
 
 
 def test_more_overlap_comes_nearer_to_the_whole(tiny_model):
@@ -113,7 +169,10 @@ def test_pictures_are_clipped_and_rounded(value):
 
 @pytest.fixture(scope="module")
 def vae(make_pipeline):
-    return make_pipeline().vae.double()
+    vae = make_pipeline().vae.double()
+    for number, module in enumerate(module for module in vae.modules() if hasattr(module, "mix_factor")):
+        module.mix_factor.data.fill_(0.3 - 0.2 * number)  # at 0 both parts of a blend would be alike
+    return vae
 
 
 @given(
@@ -121,14 +180,42 @@ def vae(make_pipeline):
     rows=st.integers(2, 5),
     columns=st.integers(2, 5),
     workspace=st.none() | st.integers(1, 300_000),
-    keep=st.booleans(),
+    way=st.sampled_from([{}, {"keep": False}, {"keep": False, "bring_to": torch.device("cpu")}]),
 )
 @settings(max_examples=15)
 @torch.no_grad()
-def test_the_decoder_equals_diffusers_however_the_work_is_split(vae, frames, rows, columns, workspace, keep):
+def test_the_decoder_equals_diffusers_however_the_work_is_split(vae, frames, rows, columns, workspace, way):
     latents = torch.randn(frames, 4, rows, columns, dtype=torch.float64)
     stock = vae.decode(latents, num_frames=frames).sample
-    torch.testing.assert_close(DecoderEngine(vae).run(latents, Split(workspace, keep)), stock, atol=1e-11, rtol=0)
+    torch.testing.assert_close(DecoderEngine(vae).run(latents, Split(workspace, **way)), stock, atol=1e-11, rtol=0)
+
+
+def wrong_normalise(states, moments, norm):
+    return normalise(states, moments._replace(total=moments.total + 1), norm)
+
+
+def wrong_frames(states, groups):
+    return moments_of_frames(states[:1], groups)
+
+
+@pytest.mark.parametrize(
+    ("where", "name", "wrong"),
+    [
+        (resample, "merged_kernel", lambda weight: merged_kernel(weight.flip(2))),
+        (resblock, "share_of_temporal", lambda mixer: 1 - share_of_temporal(mixer)),
+        (resblock, "normalise", wrong_normalise),
+        (resblock, "moments_of_frames", wrong_frames),
+        (resblock, "temporal_conv", lambda conv, states, rows=None: temporal_conv(conv, states.flip(1), rows)),
+        (decoder, "temporal_conv", lambda conv, states, rows=None: temporal_conv(conv, states.flip(1), rows)),
+    ],
+)
+@torch.no_grad()
+def test_the_proof_fails_where_a_piece_of_the_decoder_is_wrong(vae, monkeypatch, where, name, wrong):
+    latents = torch.randn(5, 4, 3, 4, dtype=torch.float64)
+    stock = vae.decode(latents, num_frames=5).sample
+    assert (DecoderEngine(vae).run(latents, Split(40_000)) - stock).abs().max() < 1e-11
+    monkeypatch.setattr(where, name, wrong)
+    assert (DecoderEngine(vae).run(latents, Split(40_000)) - stock).abs().max() > 1e-8
 
 
 @torch.no_grad()

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import weakref
 from dataclasses import replace
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from live import Flash, Live
 
 import longtake
 from longtake.core.engine.memory import WAYS, MemoryPlan, UnetShape, Work, plan_memory, workspaces
+from longtake.core.engine.resample import merged_numbers
 from longtake.core.engine.skips import Skips
 from longtake.core.engine.split import Source, Split
+from longtake.core.engine.times import TimeEmbedding
 from longtake.core.engine.transformer import Transformer, block_bytes
 from longtake.core.engine.unet import Engine
 from longtake.core.seams import Seams
@@ -24,43 +23,6 @@ from longtake.core.seams import Seams
 REGISTRY = longtake.load_plugins(third_party=False).registry
 MIB = 2**20
 ROWS, COLUMNS = 72, 128  # latents of 576 x 1024 pixels
-
-
-class Live(TorchDispatchMode):
-    """Counts the bytes of storages that are alive, and the most there were; those known from the start do not count."""
-
-    def __init__(self, known: list[torch.Tensor]) -> None:
-        super().__init__()
-        self.now = self.most = 0
-        self._seen = {tensor.untyped_storage()._cdata for tensor in known}
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        made = function(*args, **(kwargs or {}))
-        for tensor in tree_leaves(made):
-            if isinstance(tensor, torch.Tensor) and tensor.device.type == "meta":
-                self._count(tensor.untyped_storage())
-        return made
-
-    def _count(self, storage: torch.UntypedStorage) -> None:
-        if storage._cdata not in self._seen:
-            self._seen.add(storage._cdata)
-            self.now += storage.nbytes()
-            self.most = max(self.most, self.now)
-            weakref.finalize(storage, self._drop, storage._cdata, storage.nbytes())
-
-    def _drop(self, key: int, size: int) -> None:
-        self._seen.discard(key)
-        self.now -= size
-
-
-class Flash(TorchFunctionMode):
-    """Lets attention take what its kernels take, the output; without numbers torch would work the logits out."""
-
-    def __torch_function__(self, function, types, args=(), kwargs=None):
-        if function is torch.nn.functional.scaled_dot_product_attention:
-            batch, heads, length, channels = args[0].shape
-            return args[0].new_empty(batch, length, heads, channels).transpose(1, 2)
-        return function(*args, **(kwargs or {}))
 
 
 class Elsewhere(Skips):
@@ -89,11 +51,12 @@ def most(unet, frames: int, split: Split, make_skips=Skips, seams=None) -> int:
     """Return the most bytes that one call holds beside the weights."""
     engine = Engine(unet, seams or Seams(25), split, make_skips)
     kernels = [level.upsampler.kernel_IOKK for level in engine._up if level.upsampler]
+    assert sum(kernel.numel() for kernel in kernels) == merged_numbers(unet.config.block_out_channels)
     with torch.device("meta"):
         sample = torch.empty(frames, 8, ROWS, COLUMNS, dtype=torch.float16)
         token, embedding = torch.empty(1, 1024, dtype=torch.float16), torch.empty(1, 1280, dtype=torch.float16)
     with Flash(), Live([*unet.parameters(), *kernels, sample, token, embedding]) as live:
-        output = engine.run(sample, token, embedding)
+        output = engine.run(sample, token, TimeEmbedding(embedding))
     assert output.shape == (frames, 4, ROWS, COLUMNS)
     return live.most
 

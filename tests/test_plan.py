@@ -11,7 +11,7 @@ from rich.console import Console
 import longtake
 from longtake import AttentionStrategy, PositionalStrategy, Windows, load_config, make_plan, read_facts, resolve
 from longtake.core.errors import ConfigError, PluginError
-from longtake.core.plan_view import print_tables
+from longtake.core.plan_view import Needs, print_tables
 
 REGISTRY = longtake.load_plugins(third_party=False).registry
 SVD = read_facts("stabilityai/stable-video-diffusion-img2vid")
@@ -42,7 +42,7 @@ def test_windows_that_count_from_zero_show_positions_of_a_window():
 def test_the_table_says_what_becomes_of_frequencies(positional, said):
     config = resolve(load_config({"frames": 30, "seed": 1, "positional": positional}, REGISTRY), SVD, REGISTRY)
     console = Console(record=True, width=200, file=io.StringIO())
-    print_tables(make_plan(config, SVD), config, "not asked", [1.0], console)
+    print_tables(make_plan(config, SVD), config, Needs("not asked", "not asked", [1.0]), console)
     assert said in console.export_text()
 
 

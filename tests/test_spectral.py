@@ -159,10 +159,10 @@ def test_whole_frames_are_handed_over_in_any_split(tiny_model):
 
 
 def test_the_least_budget_gives_the_same_video_and_less_is_refused(tiny_model, picture, builtins):
-    asked = {"width": 32, "height": 24, "steps": 2, "seed": 3, "frames": 7, "attention": "spectral"}
+    asked = {"width": 32, "height": 24, "steps": 2, "seed": 3, "frames": 30, "attention": "spectral", "decode_chunk": 4}
     whole = generate(picture, model=tiny_model, plugins=builtins, **asked)
     least = least_budget(work_of(whole.config, tiny_model.facts))
     tight = generate(picture, model=tiny_model, plugins=builtins, memory=least, **asked)
     torch.testing.assert_close(tight.latents, whole.latents, atol=1e-4, rtol=0)
-    with pytest.raises(ConfigError, match="7 frames of 32x24 take at least .*; what fits: "):
+    with pytest.raises(ConfigError, match="30 frames of 32x24 take at least .*; what fits: "):
         generate(picture, model=tiny_model, plugins=builtins, memory=least - 1, **asked)

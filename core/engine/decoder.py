@@ -41,38 +41,46 @@ class DecoderEngine:
 
     @torch.no_grad()
     def run(self, latents_FCYX: Tensor, split: Split) -> Tensor:
-        """Return the pictures of all frames, (F, 3, H, W) in about [-1, 1], given unscaled latents of one video."""
+        """Return the pictures of all frames, (F, 3, H, W) in about [-1, 1], given unscaled latents of one video.
+
+        What a block is given is spent when it has been read: nothing else needs it, unlike in the UNet.
+        """
         walk = Walk(latents_FCYX, split, None)
         walk.each(self.decoder.conv_in, self.decoder.conv_in.out_channels)
-        walk.resnet(self._first)
+        walk.resnet(self._first, split.source(walk.states, spent=True))
         for resnet, attention in zip(self._others, self._attentions, strict=False):  # as diffusers pairs them
             walk.each(attention, 6 * walk.states.shape[1])
-            walk.resnet(resnet)
+            walk.resnet(resnet, split.source(walk.states, spent=True))
         enlarge: list[Upsampler] = []
         for resnets, upsamplers in self._levels:
             for resnet in resnets:
-                walk.resnet(resnet, _enlarged(walk.states, enlarge))
+                walk.resnet(resnet, _enlarged(walk.states, enlarge, split))
                 enlarge = []
             enlarge = upsamplers
         walk.each(self._colours, walk.states.shape[1])
-        return self._over_time(walk.states)
+        self._over_time(walk.states, split)
+        return walk.states
 
     def _colours(self, states_FCYX: Tensor) -> Tensor:
         active_FCYX = functional.silu(self.decoder.conv_norm_out(states_FCYX), inplace=True)
         colours_FRYX: Tensor = self.decoder.conv_out(active_FCYX)
         return colours_FRYX
 
-    def _over_time(self, colours_FRYX: Tensor) -> Tensor:
-        """Return the colours after the last convolution over frames."""
-        mixed_RFP = temporal_conv(self.decoder.time_conv_out, colours_FRYX.flatten(2).transpose(0, 1))
-        mixed_FRYX: Tensor = mixed_RFP.transpose(0, 1).unflatten(2, colours_FRYX.shape[2:])
-        return mixed_FRYX
+    def _over_time(self, colours_FRYX: Tensor, split: Split) -> None:
+        """Let the last convolution, over frames, make new colours in the place of these."""
+
+        def mix(_: int, part_FRP: Tensor) -> None:
+            mixed_RFP = temporal_conv(self.decoder.time_conv_out, part_FRP.transpose(0, 1))
+            part_FRP.copy_(mixed_RFP.transpose(0, 1))
+
+        colours_FRP = colours_FRYX.flatten(2)
+        split.over_pixels(mix, colours_FRP, 2, 2 * colours_FRP.shape[1] * colours_FRP.element_size())
 
 
-def _enlarged(states: Tensor, enlarge: list[Upsampler]) -> Source:
+def _enlarged(states: Tensor, enlarge: list[Upsampler], split: Split) -> Source:
     """Return the states as a source, twice as large where there is an up-sampler, chunk by chunk."""
     if not enlarge:
-        return Source.of(states)
+        return split.source(states, spent=True)
     frames, channels, rows, columns = states.shape
     size = (2 * rows, 2 * columns)
-    return Source(torch.Size((frames, channels, *size)), lambda chunk: enlarge[0](states[chunk], size))
+    return Source(torch.Size((frames, channels, *size)), lambda chunk: enlarge[0](split.bring(states[chunk]), size))

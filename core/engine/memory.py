@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from .resample import merged_numbers
 from .resblock import resnet_bytes, temporal_bytes
 from .split import Split
 from .transformer import block_bytes
@@ -70,8 +71,9 @@ class Work:
 
     @property
     def weights(self) -> int:
-        """Bytes of the UNet's weights."""
-        return self.shape.parameters * (self.stored or self.number)
+        """Bytes of the UNet's weights, and of the kernels that are merged from those held as they are computed with."""
+        merged = merged_numbers(self.shape.channels) * self.number if self.shape.parameters and not self.stored else 0
+        return self.shape.parameters * (self.stored or self.number) + merged
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ Shape suffixes: F = frames, C = channels, Y, X = rows, columns, O = channels out
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -26,6 +27,14 @@ def merged_kernel(weight_OIKK: Tensor) -> Tensor:
         first, second, third = wide.unbind(dim)
         wide = torch.stack([third, second + third, first + second, first], dim)
     return wide.to(weight_OIKK.dtype).transpose(0, 1).contiguous()
+
+
+def merged_numbers(channels: Sequence[int]) -> int:
+    """Return how many numbers the merged kernels of a model are, given the channels of its levels, the largest first.
+
+    Every level but the one of the largest pictures doubles what it gives.
+    """
+    return sum(16 * each**2 for each in channels[1:])
 
 
 class Upsampler:

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from .blend import share_of_temporal
 from .moments import Moments, moments_bytes, moments_of, moments_of_frames, normalise
-from .split import Source, Split, Whole
+from .split import Source, Split
 from .times import TimeEmbedding, rows_of
 from .wrapped import bias_plus, is_plain
 
@@ -40,13 +40,19 @@ class ResBlock:
         each = source.pixels * resnet_bytes(
             channels, self.spatial.out_channels, self.spatial.norm1.weight.element_size()
         )
-        whole, parts = Whole(frames), []
-        for chunk in split.over_frames(frames, each):
-            made_FCYX = split.ready(spatial_resnet)(self.spatial, source.read(chunk), rows_of(time_RC, chunk))
-            counted_FCYX = split.counted_of(made_FCYX, chunk.start)
+        whole = split.hold(frames, source.spent)
+        parts: list[Moments] = []
+
+        def run(chunk: slice) -> None:  # so that nothing holds on to what a chunk made while the next one is at work
+            place = split.place_of(chunk)
+            made_FCYX = split.ready(spatial_resnet)(self.spatial, source.read(chunk), rows_of(time_RC, place))
+            counted_FCYX = split.counted_of(made_FCYX, place.start)
             if len(counted_FCYX):
                 parts.append(moments_of_frames(counted_FCYX.flatten(2), groups))
             whole.put(chunk, made_FCYX)
+
+        for chunk in split.over_frames(frames, each):
+            run(chunk)
         return whole.states, split.merge(parts)
 
     def _temporal(self, states_FCP: Tensor, moments: Moments, time: TimeEmbedding | None, split: Split) -> None:
@@ -65,7 +71,7 @@ class ResBlock:
                 kept.append(hidden_CFP)
             return moments_of(split.counted_of(hidden_CFP, dim=1).reshape(groups, -1))
 
-        between = split.merge(split.over_pixels(measure, states_FCP, 2, each))
+        between = split.merge(split.over_pixels(measure, states_FCP, 2, each, writes=False))
 
         def add_residual(number: int, part_FCP: Tensor) -> None:
             hidden_CFP = kept[number] if split.keep else split.ready(first_half)(block, part_FCP, moments, time_RC)

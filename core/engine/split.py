@@ -2,8 +2,9 @@
 
 Everything that mixes pixels of a frame is done for some frames at a time, everything that mixes frames for some pixels
 at a time; nothing mixes both, but for the statistics of the temporal group norms, which are merged. The blocks know
-only the methods of :class:`Split`: one that keeps some of the frames on each of several devices would exchange frames
-for pixels before ``over_pixels`` runs and back afterwards, and merge moments over the devices.
+only the methods of :class:`Split`: one that keeps some of the frames on each of several devices exchanges frames for
+pixels before ``over_pixels`` runs and back afterwards, and merges moments over the devices (``tests/test_sharded.py``
+does so with threads). What is here already may hold the states in the host's memory and bring each chunk to the device.
 
 Shape suffixes: F = frames, C = channels, Y, X = rows, columns.
 """
@@ -35,9 +36,12 @@ class Split:
         counted: the first frame over which temporal norms take their statistics and the one after the last, the others
             being there as neighbours only; None = all.
         compiled: whether pieces of the computation are compiled.
+        merge: makes the moments of everything from those of its parts.
+        bring_to: the device to which chunks are brought, while the states of all frames are held in the host's memory;
+            None = they are held where they are worked on.
 
     Raises:
-        ValueError: the workspace is not positive.
+        ValueError: the workspace is not positive, or there is no room on the device for what is kept between.
 
     """
 
@@ -45,20 +49,51 @@ class Split:
     keep: bool = True
     counted: tuple[int, int] | None = None
     compiled: bool = False
+    merge: Callable[[list[Moments]], Moments] = merge_moments
+    bring_to: torch.device | None = None
 
     def __post_init__(self) -> None:
         """See that there is some room."""
         if self.workspace is not None and self.workspace < 1:
             raise ValueError(f"workspace must be positive, got {self.workspace} bytes")
+        if self.keep and self.bring_to is not None:
+            raise ValueError("what is kept between convolutions is on the device: where states are not, keep=False")
+
+    def hold(self, frames: int, spent: Tensor | None = None) -> Whole:
+        """Return the place for states of so many frames: that of spent ones where they have the same shape."""
+        return Whole(frames, spent, torch.device("cpu") if self.bring_to is not None else None)
+
+    def source(self, states: Tensor, *, spent: bool = False) -> Source:
+        """Return states that are held as a source; ``spent`` if nobody needs them once they have been read."""
+        return Source(states.shape, lambda chunk: self.bring(states[chunk]), states if spent else None)
+
+    def bring(self, part: Tensor) -> Tensor:
+        """Return some of the states that are held where they are worked on."""
+        return part if self.bring_to is None else part.to(self.bring_to)
+
+    def frames_of(self, states: Tensor) -> int:
+        """Return how many frames the video has of which some states are here; frames come first."""
+        return len(states)
+
+    def place_of(self, chunk: slice) -> slice:
+        """Return where a chunk of the frames that are here lies in the video."""
+        return chunk
 
     def over_frames(self, frames: int, each: int) -> Iterator[slice]:
-        """Yield the chunks of frames, in order, where the work on one frame takes ``each`` bytes."""
+        """Yield the chunks of the frames that are here, in order, where the work on one frame takes ``each`` bytes."""
         return self._chunks(frames, each)
 
     def over_pixels(
-        self, run: Callable[[int, Tensor], Result], states: Tensor, dim: int, each: int, *, whole: bool = False
+        self,
+        run: Callable[[int, Tensor], Result],
+        states: Tensor,
+        dim: int,
+        each: int,
+        *,
+        whole: bool = False,
+        writes: bool = True,
     ) -> list[Result]:
-        """Call ``run`` with the number of each chunk and every frame of its pixels; it may write into them.
+        """Call ``run`` with the number of each chunk and every frame of its pixels.
 
         Args:
             run: what is done with a chunk.
@@ -66,14 +101,20 @@ class Split:
             dim: that of the pixels.
             each: bytes that the work on one pixel of one frame takes.
             whole: whether the work needs all pixels at a time, whatever it takes.
+            writes: whether ``run`` writes new states into the chunk.
 
         """
-        pixels = states.shape[dim]
+        pixels, made = states.shape[dim], []
+        if self.bring_to is not None:
+            each += states[0].numel() // pixels * states.element_size()
         chunks = iter([slice(0, pixels)]) if whole else self._chunks(pixels, each * len(states))
-        return [
-            run(number, states.narrow(dim, chunk.start, chunk.stop - chunk.start))
-            for number, chunk in enumerate(chunks)
-        ]
+        for number, chunk in enumerate(chunks):
+            held = states.narrow(dim, chunk.start, chunk.stop - chunk.start)
+            part = self.bring(held)
+            made.append(run(number, part))
+            if writes and part is not held:
+                held.copy_(part)
+        return made
 
     def counted_of(self, states: Tensor, start: int = 0, dim: int = 0) -> Tensor:
         """Return those of some states whose frames are counted; the first of them is frame ``start``."""
@@ -85,10 +126,6 @@ class Split:
     def ready(self, piece: Piece) -> Piece:
         """Return a piece of the computation as it is to be run: as it is, or compiled."""
         return compiled(piece) if self.compiled else piece
-
-    def merge(self, parts: list[Moments]) -> Moments:
-        """Return the moments of everything from those of its parts."""
-        return merge_moments(parts)
 
     def _chunks(self, count: int, each: int) -> Iterator[slice]:
         size = count if self.workspace is None else max(1, min(count, self.workspace // each))
@@ -103,11 +140,13 @@ class Source:
     Attributes:
         shape: of all frames, (F, C, Y, X).
         read: returns the states of a chunk of frames.
+        spent: the states, where nobody needs a chunk of them once it has been read.
 
     """
 
     shape: torch.Size
     read: Callable[[slice], Tensor]
+    spent: Tensor | None = None
 
     @classmethod
     def of(cls, states_FCYX: Tensor) -> Self:
@@ -121,20 +160,34 @@ class Source:
 
 
 class Whole:
-    """States of all frames, gathered chunk by chunk; a single chunk is taken as it is, without a copy."""
+    """States of all frames, gathered chunk by chunk; a single chunk is taken as it is, without a copy.
 
-    def __init__(self, frames: int) -> None:
+    Args:
+        frames: how many.
+        spent: states of the frames that are needed no longer, chunk by chunk; new ones of their shape take their place.
+        where: they are held, if not where they are made.
+
+    """
+
+    def __init__(self, frames: int, spent: Tensor | None = None, where: torch.device | None = None) -> None:
         self._frames = frames
+        self._spent = spent
+        self._where = where
         self._states: Tensor | None = None
 
     def put(self, chunk: slice, part: Tensor) -> None:
         """Take the states of a chunk of frames."""
-        if len(part) == self._frames:
+        if len(part) == self._frames and self._where is None:
             self._states = part
             return
         if self._states is None:
-            self._states = part.new_empty((self._frames, *part.shape[1:]))
+            self._states = self._room(torch.Size((self._frames, *part.shape[1:])), part)
         self._states[chunk] = part
+
+    def _room(self, shape: torch.Size, like: Tensor) -> Tensor:
+        if self._spent is not None and self._spent.shape == shape:
+            return self._spent
+        return like.new_empty(shape, device=self._where)
 
     @property
     def states(self) -> Tensor:

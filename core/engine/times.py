@@ -1,7 +1,7 @@
-"""The embedding of noise level and conditioning, worked out once for a video and projected once for each block.
+"""The embedding of noise level and conditioning, worked out once for a step and projected once for each block.
 
-The stock UNet repeats one embedding for every frame and projects the copies. Here there is one row for the whole video,
-or one for each frame where frames are conditioned differently.
+The stock UNet repeats one embedding for every frame and projects the copies, in each call. Here there is one row for
+the whole video, or one for each frame where frames are conditioned differently, and the calls of a step share it.
 
 Shape suffixes: R = rows, 1 or one for each frame, C = channels.
 """
@@ -11,9 +11,11 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional
 
+from .wrapped import is_plain
+
 
 class TimeEmbedding:
-    """The embedding of one call.
+    """The embedding of a step, for one video.
 
     Args:
         embedding_RC: sum of the embeddings of sigma and of (fps - 1, motion bucket, augmentation).
@@ -22,10 +24,16 @@ class TimeEmbedding:
 
     def __init__(self, embedding_RC: Tensor) -> None:
         self._active_RC = functional.silu(embedding_RC)
+        self._projected: dict[nn.Module, Tensor] = {}
 
     def project(self, linear: nn.Module) -> Tensor:
         """Return a block's projection of it, (R, C)."""
+        if linear in self._projected:
+            return self._projected[linear]
         projected_RC: Tensor = linear(self._active_RC)
+        # Of many rows all projections would be large; other layers than plain ones may change from call to call.
+        if len(projected_RC) == 1 and is_plain(linear):
+            self._projected[linear] = projected_RC
         return projected_RC
 
 

@@ -91,7 +91,8 @@ class Transformer:
         size: Sequence[int | None] = (None, None),
     ) -> None:
         """Blend what the temporal block makes of the tokens into them, in place; window by window where asked."""
-        bias_C, windows = token_bias(block, token_1K), strategies.local_windows(len(tokens_FPC))
+        frames = split.frames_of(tokens_FPC)
+        bias_C, windows = token_bias(block, token_1K), strategies.local_windows(frames)
         attend = partial(strategies.attend, rows=size[0], columns=size[1])
 
         def whole(_: int, part_FPC: Tensor) -> None:
@@ -106,9 +107,9 @@ class Transformer:
                 fused_FPC[inside] += weights_F[inside, None, None] * made_FPC
             part_FPC.lerp_(fused_FPC, self.share)
 
-        code_FC = self._code(windows.size if windows else len(tokens_FPC), tokens_FPC, strategies)
+        code_FC = self._code(windows.size if windows else frames, tokens_FPC, strategies)
         each = block_bytes(self.module.inner_dim, tokens_FPC.element_size())
-        run, all_pixels = by_window if windows else whole, strategies.whole_frames(len(tokens_FPC))
+        run, all_pixels = by_window if windows else whole, strategies.whole_frames(frames)
         split.over_pixels(run, tokens_FPC, 1, each, whole=all_pixels)
 
     def _code(self, frames: int, tokens_FPC: Tensor, strategies: Strategies) -> Tensor:

@@ -4,8 +4,7 @@ The stock forward repeats everything per frame and runs each block on all frames
 blocks in the same order with the same parameters, but reads inputs of blocks chunk by chunk: skips are joined, and
 frames made larger, only for the frames that are being worked on. See docs/numerics.md for why it is the same.
 
-Shape suffixes: F = frames, C = channels, Y, X = rows, columns, K = channels of the image embedding, R = rows of the
-embedding, 1 or F.
+Shape suffixes: F = frames, C = channels, Y, X = rows, columns, K = channels of the image embedding.
 """
 
 from __future__ import annotations
@@ -62,17 +61,16 @@ class Engine:
         self._up = [_Level(block) for block in unet.up_blocks]
 
     @torch.no_grad()
-    def run(self, sample_FCYX: Tensor, token_1K: Tensor, embedding_RC: Tensor, branch: Hashable = None) -> Tensor:
+    def run(self, sample_FCYX: Tensor, token_1K: Tensor, time: TimeEmbedding, branch: Hashable = None) -> Tensor:
         """Return the UNet's output for one video.
 
         Args:
             sample_FCYX: scaled latents beside the image's.
             token_1K: of the image.
-            embedding_RC: of noise level and conditioning, one row or one for each frame.
+            time: the embedding of noise level and conditioning.
             branch: tells calls apart whose deep features are not the same: videos, and with or without the image.
 
         """
-        time = TimeEmbedding(embedding_RC)
         call = _Call(sample_FCYX, self.split, time, token_1K, self.strategies, self.make_skips())
         call.each(self.unet.conv_in, self.unet.conv_norm_out.num_channels)
         call.skips.put(call.states)

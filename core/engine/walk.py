@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from .resblock import ResBlock
-from .split import Source, Split, Whole
+from .split import Source, Split
 from .times import TimeEmbedding
 
 
@@ -32,8 +32,8 @@ class Walk:
 
     def each(self, module: Callable[[Tensor], Tensor], channels: int) -> None:
         """Let a spatial module make new states of all frames; it works with so many channels at most."""
-        source = Source.of(self.states)
-        whole = Whole(source.shape[0])
+        source = self.split.source(self.states)
+        whole = self.split.hold(source.shape[0])
         each = source.pixels * (source.shape[1] + channels) * self.states.element_size()
         for chunk in self.split.over_frames(source.shape[0], each):
             whole.put(chunk, module(source.read(chunk)))
@@ -41,4 +41,4 @@ class Walk:
 
     def resnet(self, block: ResBlock, source: Source | None = None) -> None:
         """Let a residual block make new states of these, or of another source."""
-        self.states = block(source or Source.of(self.states), self.time, self.split)
+        self.states = block(source or self.split.source(self.states), self.time, self.split)

@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...core.budget import workspace_for
+from ...core.budget import free_memory, workspace_for
 from ...core.defaults import GUIDED_AT_FIRST
+from ...core.engine.decode_memory import DecodeWork, plan_decoding
 from ...core.engine.decoder import DecoderEngine
 from ...core.engine.reuse import Reuse
 from ...core.engine.skips import HostSkips
@@ -104,7 +105,12 @@ def _stock_decoder(vae: Any, latents_FCYX: Tensor) -> Iterator[Call]:
 
 @contextmanager
 def _engine_decoder(vae: Any, latents_FCYX: Tensor) -> Iterator[Call]:
-    engine, split = DecoderEngine(vae), Split(workspace_for(latents_FCYX.device))
+    engine, device, (frames, _, rows, columns) = DecoderEngine(vae), latents_FCYX.device, latents_FCYX.shape
+    work = DecodeWork(
+        tuple(vae.config.block_out_channels), frames, rows, columns, latents_FCYX.element_size(), asked=frames
+    )
+    plan = plan_decoding(work, free_memory(device), free_memory(torch.device("cpu")), workspace_for(device))
+    split = plan.split(device) if plan else Split(workspace_for(device))
     yield lambda: engine.run(latents_FCYX, split)
 
 

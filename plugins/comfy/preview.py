@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ...core.plan import make_plan, noise_sources, progress_of
-from ...core.plan_view import draw
+from ...core.plan_picture import draw
 from .defaults import asked, facts_for
 from .node import LATENT, Node
 from .patches import seams_of
