@@ -11,9 +11,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from .contracts import Strategy
+from .devices import is_out_of_memory
 from .errors import LongtakeError, PluginError
 from .run import Step
 
@@ -49,7 +48,7 @@ def blaming(
     try:
         yield
     except Exception as error:
-        if isinstance(error, (torch.OutOfMemoryError, *but)):
+        if is_out_of_memory(error) or isinstance(error, but):
             raise
         known = plugins() if callable(plugins) else plugins
         where = _step(error) or at

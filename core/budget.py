@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from .contracts import Span
-from .engine.memory import MemoryPlan, Work, plan_memory, workspaces
+from .devices import amount, free_memory, host_room, is_here, is_out_of_memory, workspace_for
+from .engine.memory import MemoryPlan, Work, plan_memory, skip_bytes, workspaces
 from .engine.skips import HostSkips, Skips
 from .engine.split import Split
 from .errors import ConfigError
@@ -26,11 +27,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("longtake")
 
-GIB = 2**30
-# Beyond so much a chunk has no gain from being larger; on a CPU it even loses, because it leaves the cache.
-WORKSPACE = {"cpu": 24 * 2**20}
-WORKSPACE_ELSEWHERE = 2**30
-OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "MPS backend out of memory")
 SMALLER = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)  # shares of a size that are tried when it does not fit
 
 
@@ -53,6 +49,22 @@ def frames_seen(config: Config, facts: ModelFacts) -> int:
     return windows.size if windows else together.frames
 
 
+def budget_for(config: Config, weights: int, *, weights_loaded: bool) -> int:
+    """Return the bytes that a config allows, or that are free, weights that are on the device already included.
+
+    Raises:
+        ConfigError: the device is not here, so that nobody knows.
+
+    """
+    assert config.device
+    device = torch.device(config.device)
+    if config.memory:
+        return config.memory
+    if not is_here(device):
+        raise ConfigError(f"how much memory is free on {device} is not known here; say how much there is: --memory")
+    return free_memory(device) + (weights if weights_loaded else 0)
+
+
 def fit_memory(config: Config, facts: ModelFacts, *, weights_loaded: bool = False) -> MemoryPlan:
     """Return how the UNet's work is split so that it fits the memory that the config allows, or that is free.
 
@@ -67,82 +79,56 @@ def fit_memory(config: Config, facts: ModelFacts, *, weights_loaded: bool = Fals
     """
     assert config.device
     work, device = work_of(config, facts), torch.device(config.device)
-    budget = config.memory or free_memory(device) + (work.weights if weights_loaded else 0)
-    workspace = workspace_for(device)
-    plan = plan_memory(work, budget, workspace)
+    budget = budget_for(config, work.weights, weights_loaded=weights_loaded)
+    workspace, host = workspace_for(device), host_room(device)
+    plan = plan_memory(work, budget, workspace, host)
     if plan is None:
         asked = f"--memory allows {amount(budget)}" if config.memory else f"{amount(budget)} are free on {device}"
         of_all = "" if work.frames == config.frames else f" at a time, of {config.frames},"
         raise ConfigError(
             f"{work.frames} frames{of_all} of {config.width}x{config.height} take at least "
-            f"{amount(least_budget(work))}, but {asked}; what fits: "
-            f"{_what_fits(work, budget, workspace, facts.vae_factor)}"
+            f"{amount(least_budget(work, host))}, but {asked}; what fits: "
+            f"{_what_fits(work, budget, workspace, host, facts.vae_factor)}"
         )
     return plan
 
 
-def workspace_for(device: torch.device) -> int:
-    """Return the bytes that a chunk may take on a device where there is room."""
-    return WORKSPACE.get(device.type, WORKSPACE_ELSEWHERE)
+def least_budget(work: Work, host: int) -> int:
+    """Return the bytes that the most frugal way takes, where the host has so many for skips."""
+    return _most_frugal(work, host).peak
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether a device, or the system, had no memory left; only GPUs of NVIDIA and AMD have an error of their own."""
-    return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in OUT_OF_MEMORY)
-
-
-def free_memory(device: torch.device) -> int:
-    """Return the bytes that are free on a device: of a CPU, those that the system could give."""
-    if device.type == "cuda":
-        used = torch.cuda.memory_allocated(device)
-        free, total = torch.cuda.mem_get_info(device)
-        free += torch.cuda.memory_reserved(device) - used
-        # Of what the process may take at all; torch knows to tell since 2.7.
-        share = getattr(torch.cuda, "get_per_process_memory_fraction", lambda _: 1.0)(device)
-        return min(free, int(share * total) - used)
-    import psutil
-
-    return int(psutil.virtual_memory().available)
-
-
-def least_budget(work: Work) -> int:
-    """Return the bytes that the most frugal way takes."""
-    return _most_frugal(work).peak
-
-
-def _most_frugal(work: Work) -> MemoryPlan:
+def _most_frugal(work: Work, host: int) -> MemoryPlan:
     """Return the plan with the least held, and chunks as small as that of one frame at full resolution has to be."""
     least, _ = workspaces(work)
-    return MemoryPlan(work, 0, Split(workspace=least, keep=False), host_skips=True)
+    return MemoryPlan(work, 0, Split(workspace=least, keep=False), host_skips=work.frames * skip_bytes(work) <= host)
 
 
-def _what_fits(work: Work, budget: int, workspace: int, factor: int) -> str:
-    """Return what of it would fit: fewer frames, or a smaller size."""
+def _what_fits(work: Work, budget: int, workspace: int, host: int, factor: int) -> str:
+    """Return what of it would fit: fewer frames, a smaller size, or half the precision."""
+
+    def fits(**smaller: int) -> bool:
+        return plan_memory(replace(work, **smaller), budget, workspace, host) is not None  # type: ignore[arg-type]
+
     found, low, high = [], 0, work.frames
     while high - low > 1:
         middle = (low + high) // 2
-        fits = plan_memory(replace(work, frames=middle), budget, workspace)
-        low, high = (middle, high) if fits else (low, middle)
+        low, high = (middle, high) if fits(frames=middle) else (low, middle)
     if low >= 2:
         found.append(f"{low} frames of that size")
     for share in SMALLER:
         rows, columns = (max(8, round(side * share / 8) * 8) for side in (work.rows, work.columns))
-        if plan_memory(replace(work, rows=rows, columns=columns), budget, workspace):
+        if fits(rows=rows, columns=columns):
             found.append(f"{work.frames} frames of {columns * factor}x{rows * factor}")
             break
-    if work.number > 2:
-        found.append("perhaps more with --dtype float16")
+    if work.number > 2 and fits(number=2):
+        found.append("all of it with --dtype float16")
     return "; ".join(found) or "nothing; free memory, or use another device"
-
-
-def amount(size: int) -> str:
-    """Return bytes as a person would say them."""
-    return f"{size / GIB:.1f} GiB" if size >= GIB else f"{size / 2**20:.0f} MiB"
 
 
 def describe(plan: MemoryPlan) -> str:
     """Return a plan in a line."""
-    where = "in the host's memory" if plan.host_skips else "on the device"
+    where = f"in the host's memory ({amount(plan.on_host)})" if plan.host_skips else "on the device"
     twice = "" if plan.split.keep else ", temporal convolutions worked out twice"
     return (
         f"about {amount(plan.peak)} at the most: weights {amount(plan.work.weights)}, states {amount(plan.held)}, "
@@ -177,7 +163,7 @@ class Frugal:
         while True:
             try:
                 return call()
-            except RuntimeError as error:
+            except (RuntimeError, MemoryError) as error:
                 smaller = self._smaller() if is_out_of_memory(error) else None
                 if smaller is None:
                     raise
@@ -190,13 +176,14 @@ class Frugal:
 
     def _smaller(self) -> MemoryPlan | None:
         """Return a plan for half of what the last one takes beside the weights, or as near to it as there is one."""
-        work, workspace = self.plan.work, self.plan.split.workspace or workspaces(self.plan.work)[1]
+        work, host = self.plan.work, host_room(self._device)
+        workspace = self.plan.split.workspace or workspaces(work)[1]
         for share in (0.5, 0.75):
             budget = work.weights + int(share * (self.plan.peak - work.weights))
-            plan = plan_memory(work, budget, workspace)
+            plan = plan_memory(work, budget, workspace, host)
             if plan is not None:
                 return plan
-        frugal = _most_frugal(work)
+        frugal = _most_frugal(work, host)
         return frugal if (frugal.split, frugal.host_skips) != (self.plan.split, self.plan.host_skips) else None
 
 

@@ -15,12 +15,12 @@ from rich.console import Console
 
 from .audit import problems
 from .blame import blaming
-from .budget import is_out_of_memory
 from .cli_options import asked_config, config_options, json_option, no_plugins_option
 from .config import STRATEGY_KINDS, Config
 from .contracts import Span
 from .decode_budget import fit_decoding
 from .defaults import resolve
+from .devices import is_out_of_memory
 from .errors import ConfigError, LongtakeError, PluginError
 from .facts import read_facts
 from .generate import generate as generate_video
@@ -99,7 +99,7 @@ def plan_command(
     plugins: Plugins, /, image: str | None, output: Path | None, step: int, as_json: bool, **options: Any
 ) -> None:
     """Show what a generation would do, without loading a model: positions, windows, noise, guidance, sigmas, memory."""
-    config, facts = _resolved(plugins, image, options)
+    config, facts = _resolved(plugins, image, options, elsewhere=True)
     if config.steps is not None and step > config.steps:
         raise LongtakeError(f"--step {step} is beyond the last of {config.steps} steps")
     assert config.sampling and config.frames
@@ -166,7 +166,9 @@ def schema_command(plugins: Plugins, /, as_json: bool, **_: bool) -> None:
     click.echo(json.dumps(config_schema(plugins.registry), indent=2))
 
 
-def _resolved(plugins: Plugins, image: str | None, options: dict[str, Any]) -> tuple[Any, Any]:
+def _resolved(
+    plugins: Plugins, image: str | None, options: dict[str, Any], *, elsewhere: bool = False
+) -> tuple[Any, Any]:
     """Return the config with nothing left to choose, and the facts of its model."""
     config = asked_config(plugins.registry, image, options)
     facts = read_facts(config.model, config.trained)
@@ -175,7 +177,7 @@ def _resolved(plugins: Plugins, image: str | None, options: dict[str, Any]) -> t
         portrait = read_material(config.image, config).portrait
     elif config.end_image:
         read_image(config.end_image)
-    config = resolve(config, facts, plugins.registry, portrait=portrait)
+    config = resolve(config, facts, plugins.registry, portrait=portrait, elsewhere=elsewhere)
     with suppress(ConfigError):  # what cannot be decoded is said by whoever decodes, or plans to
         config = config.model_copy(update={"decode_chunk": fit_decoding(config, facts).chunk})
     return config, facts
@@ -197,15 +199,15 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         where = getattr(error, "ctx", None)
         hint = f"\nsee: {where.command_path} --help" if where else ""
         _fail(error.format_message() + hint)
-    except RuntimeError as error:
+    except click.Abort:  # a RuntimeError, by which click passes on Ctrl-C
+        raise KeyboardInterrupt from None
+    except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
         _fail(
             f"the device is out of memory ({str(error).splitlines()[0]}); try fewer frames, a smaller size, "
             f"a smaller --decode-chunk, or --dtype float16"
         )
-    except click.Abort:  # how click passes on Ctrl-C
-        raise KeyboardInterrupt from None
     sys.exit(0)
 
 

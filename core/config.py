@@ -89,8 +89,10 @@ class Config(BaseModel):
         ge=1,
         description="Frames decoded at a time; by default as many as the device or the host has room for.",
     )
-    decode_overlap: int = Field(
-        default=4, ge=0, description="Frames decoded in addition on each side of a chunk, so that no seam is seen."
+    decode_overlap: int | None = Field(
+        default=None,
+        ge=0,
+        description="Frames decoded in addition on each side of a chunk; by default as many as the decoder needs.",
     )
     speed: Literal["exact", "fast", "draft"] = Field(
         default="exact", description="What is chosen where sigmas, guidance and reuse are not: faster, and less exact."

@@ -7,16 +7,15 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from .budget import SMALLER, amount, free_memory, work_of, workspace_for
-from .engine.decode_memory import DecodePlan, DecodeWork, least_decoding, plan_decoding
+from .budget import SMALLER, budget_for, work_of
+from .devices import amount, host_room, workspace_for
+from .engine.decode_memory import OVERLAP, DecodePlan, DecodeWork, least_decoding, plan_decoding
 from .engine.resample import merged_numbers
 from .errors import ConfigError
 
 if TYPE_CHECKING:
     from .config import Config
     from .facts import ModelFacts
-
-SHARE_OF_HOST = 0.5  # of the host's free memory, that states may wait in while frames are decoded
 
 
 def decode_work(config: Config, facts: ModelFacts, *, weights_loaded: bool = False) -> DecodeWork:
@@ -28,7 +27,9 @@ def decode_work(config: Config, facts: ModelFacts, *, weights_loaded: bool = Fal
     weights = (facts.vae_parameters + merged) * number + (work_of(config, facts).weights if weights_loaded else 0)
     rows, columns = config.height // facts.vae_factor, config.width // facts.vae_factor
     sizes = facts.vae_channels, config.frames, rows, columns, number, weights
-    return DecodeWork(*sizes, overlap=config.decode_overlap, ring=config.loop, asked=config.decode_chunk)
+    settled = config.decode_overlap is not None
+    overlap = config.decode_overlap if config.decode_overlap is not None else OVERLAP
+    return DecodeWork(*sizes, overlap=overlap, settled=settled, ring=config.loop, asked=config.decode_chunk)
 
 
 def fit_decoding(config: Config, facts: ModelFacts, *, weights_loaded: bool = False) -> DecodePlan:
@@ -45,28 +46,21 @@ def fit_decoding(config: Config, facts: ModelFacts, *, weights_loaded: bool = Fa
     """
     assert config.device
     work, device = decode_work(config, facts, weights_loaded=weights_loaded), torch.device(config.device)
-    budget = config.memory or free_memory(device) + (work.weights if weights_loaded else 0)
-    host = host_room(config)
+    budget = budget_for(config, work.weights, weights_loaded=weights_loaded)
+    host = host_room(device)
     plan = plan_decoding(work, budget, host, workspace_for(device))
     if plan is None:
-        asked = f"--memory allows {amount(budget)}" if config.memory else f"{amount(budget)} are free on {device}"
+        there = f"--memory allows {amount(budget)}" if config.memory else f"{amount(budget)} are free on {device}"
         least = least_decoding(work, on_host=host > 0)
+        needed = amount(least.peak)
+        if least.on_host:
+            needed += f", and {amount(least.held)} of the host's memory"
+            there += f", and the host {amount(host)}"
         raise ConfigError(
             f"decoding {work.frames} frames of {config.width}x{config.height}, {least.together} at a time, takes at "
-            f"least {amount(least.peak)}, but {asked}; what fits: {_what_decodes(work, budget, host, facts)}"
+            f"least {needed}, but {there}; what fits: {_what_decodes(work, budget, host, facts)}"
         )
     return plan
-
-
-def host_room(config: Config) -> int:
-    """Return the bytes of the host's memory in which states may wait: none where they would be in it anyway."""
-    assert config.device
-    return free_on_host() if config.memory or torch.device(config.device).type == "cuda" else 0
-
-
-def free_on_host() -> int:
-    """Return the bytes of the host's memory that states may take."""
-    return int(SHARE_OF_HOST * free_memory(torch.device("cpu")))
 
 
 def _what_decodes(work: DecodeWork, budget: int, host: int, facts: ModelFacts) -> str:
@@ -80,8 +74,8 @@ def _what_decodes(work: DecodeWork, budget: int, host: int, facts: ModelFacts) -
         if plan_decoding(replace(fewer, rows=rows, columns=columns), budget, host, 1):
             found.append(f"frames of {columns * facts.vae_factor}x{rows * facts.vae_factor}")
             break
-    if work.number > 2:
-        found.append("perhaps more with --dtype bfloat16")
+    if work.number > 2 and plan_decoding(replace(work, number=2), budget, host, 1):
+        found.append("all of it with --dtype bfloat16")
     return "; ".join(found) or "nothing; free memory, or use another device"
 
 
@@ -90,7 +84,7 @@ def describe_decoding(plan: DecodePlan) -> str:
     work = plan.work
     around = f", with {work.overlap} more on each side, twice"
     frames = "all frames at once" if plan.all_at_once else f"{plan.chunk} frames at a time{around}"
-    where = f"{amount(plan.held)} of states in the host's memory" if plan.on_host else f"states {amount(plan.held)}"
+    where = f"states {amount(plan.held)}" + (" in the host's memory" if plan.on_host else "")
     return (
         f"about {amount(plan.peak)} at the most: weights {amount(work.weights)}, {where}, "
         f"chunks {amount(plan.workspace)}; {frames}"

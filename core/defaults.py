@@ -47,7 +47,9 @@ SPEEDS: dict[str, dict[str, Any]] = {
 }
 
 
-def resolve(config: Config, facts: ModelFacts, registry: Registry, *, portrait: bool = False) -> Config:
+def resolve(
+    config: Config, facts: ModelFacts, registry: Registry, *, portrait: bool = False, elsewhere: bool = False
+) -> Config:
     """Return a config in which nothing is left to choose but how many frames are decoded at a time.
 
     Sizes are rounded to what the model needs, which is said as a warning of the logger ``longtake``.
@@ -57,6 +59,7 @@ def resolve(config: Config, facts: ModelFacts, registry: Registry, *, portrait: 
         facts: of the model.
         registry: for the default strategies.
         portrait: whether the start image is higher than wide.
+        elsewhere: whether this is for another machine, so that the device need not be here.
 
     Raises:
         ConfigError: the size is too small for the model.
@@ -82,7 +85,7 @@ def resolve(config: Config, facts: ModelFacts, registry: Registry, *, portrait: 
     chosen["trained"] = facts.trained if facts.guessed else config.trained
     chosen["output_fps"] = config.output_fps or config.fps
     chosen["width"], chosen["height"] = _size(config, facts, portrait)
-    device = choose_device(config.device)
+    device = choose_device(config.device, elsewhere=elsewhere)
     chosen["device"] = str(device)
     chosen["dtype"] = str(choose_dtype(config.dtype, device)).removeprefix("torch.")
     resolved = config.model_copy(update=chosen)

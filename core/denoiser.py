@@ -107,6 +107,7 @@ class UnetDenoiser:
             embedding_B1C, image_latents_BFCYX = torch.zeros_like(embedding_B1C), torch.zeros_like(image_latents_BFCYX)
         self.seams.progress, self.seams.step = self.plan.progress(step), step
         self.seams.conditional = conditional
+        self.seams.moment = self, step, sigma, None if part is None else (tuple(part.frames_F.tolist()), part.local)
         self.seams.part, self.seams.whole = part, self.plan.frames
         self.seams.seen = self.plan.span if part is None else self.plan.span.part(part.frames_F)
         time_ids_BF3 = time_ids_F3.to(embedding_B1C).expand(batch, frames, 3)

@@ -6,14 +6,13 @@ R = rows of the embedding, 1 or F.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from .engine.times import TimeEmbedding
-from .engine.wrapped import at_work, is_plain
+from .engine.wrapped import at_work
 from .errors import LongtakeError
 
 if TYPE_CHECKING:
@@ -26,8 +25,6 @@ class Forward:
     def __init__(self, unet: Any, seams: Seams) -> None:
         self.unet = unet
         self.seams = seams
-        self._told: Hashable = None  # of which the embeddings are
-        self._times: list[TimeEmbedding] = []
 
     @torch.no_grad()
     def __call__(
@@ -60,25 +57,13 @@ class Forward:
         return UNetSpatioTemporalConditionOutput(output_BFCYX) if return_dict else (output_BFCYX,)
 
     def _embedded(self, sample_BFCYX: Tensor, timestep: Tensor | float, ids_B3: Tensor) -> list[TimeEmbedding]:
-        """Return what each video is told of noise level and conditioning: that of the last call where it is the same.
-
-        So the calls of a step share it, with the image and without.
-        """
+        """Return what each video is told of noise level and conditioning; the calls of a step share it."""
         noise_B = torch.as_tensor(timestep, device=sample_BFCYX.device).reshape(-1).expand(len(sample_BFCYX))
         ids_BR3 = self.seams.time_ids()
         if ids_BR3 is None or bool((ids_BR3 == ids_BR3[:, :1]).all()):
             ids_BR3 = ids_B3[:, None]
-        told = str((noise_B.tolist(), ids_BR3.tolist(), sample_BFCYX.dtype, sample_BFCYX.device))
-        if told != self._told:
-            self._times = self._embed(noise_B, ids_BR3, sample_BFCYX.dtype)
-        # What is not plain, such as an adapter, may be another one in the next call.
-        plain = all(
-            is_plain(layer)
-            for part in (self.unet.time_embedding, self.unet.add_embedding)
-            for layer in (part.linear_1, part.linear_2)
-        )
-        self._told = told if plain else None
-        return self._times
+        told = str((noise_B.tolist(), ids_BR3.tolist())), sample_BFCYX.dtype, sample_BFCYX.device
+        return self.seams.shared(told, lambda: self._embed(noise_B, ids_BR3, sample_BFCYX.dtype))
 
     def _embed(self, noise_B: Tensor, ids_BR3: Tensor, dtype: torch.dtype) -> list[TimeEmbedding]:
         """Work it out: one row for each video, or one for each of its frames where they differ."""

@@ -16,8 +16,8 @@ from .answers import check_tensor
 from .blame import blaming
 from .budget import fit_memory
 from .config import Config, load_config
-from .decode import decode_frugally
 from .decode_budget import fit_decoding
+from .decode_frugal import decode_frugally
 from .defaults import resolve
 from .engine.split import Split
 from .engine.wrapped import weights_come_and_go

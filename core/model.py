@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from .checkpoint import refusal_of_pickle
 from .config import EMBEDDED
 from .conversion import load_single_file
+from .devices import is_here
 from .errors import ModelError, first_line
 from .facts import ModelFacts, facts_from, folder_of, hub_hint, read_facts, single_file
 
@@ -90,8 +91,8 @@ class Model:
         return dtype
 
 
-def choose_device(asked: str | None) -> torch.device:
-    """Return the device asked for, or the best one there is.
+def choose_device(asked: str | None, *, elsewhere: bool = False) -> torch.device:
+    """Return the device asked for, or the best one there is; one that is ``elsewhere`` need not be here.
 
     Raises:
         ModelError: there is no such device here.
@@ -101,12 +102,11 @@ def choose_device(asked: str | None) -> torch.device:
         if torch.cuda.is_available():
             return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
+    with suppress(RuntimeError):
         device = torch.device(asked)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError):  # every backend that is not there says so its own way
-        raise ModelError(f"device {asked!r} is not available here; try cpu") from None
-    return device
+        if elsewhere or is_here(device):
+            return device
+    raise ModelError(f"device {asked!r} is not available here; try cpu")
 
 
 def choose_dtype(asked: str | None, device: torch.device) -> torch.dtype:

@@ -107,6 +107,7 @@ class PipelineCall:
     ) -> Tensor:
         """Return what the pipeline is to see of the UNet at a step."""
         self._seams.progress, self._seams.step = self.plan.progress(step), step
+        self._seams.moment = object()  # of this call: where we guide, it asks for one branch after the other
         ids_F3 = self.plan.time_ids(step, float(added_time_ids[0, 2])).to(added_time_ids)
         predict = partial(self._predict, sample, timestep, tokens_B1K, ids_F3)
         scales_F = self.plan.guidance_SF[step] if self._guided else None

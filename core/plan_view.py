@@ -6,11 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+import torch
 from rich.table import Table
 
 from .budget import describe, fit_memory
 from .config import STRATEGY_KINDS
 from .decode_budget import describe_decoding, fit_decoding
+from .devices import is_here
 from .errors import ConfigError
 from .pace import step_seconds
 
@@ -34,7 +36,7 @@ class Needs:
     Attributes:
         memory: for denoising, or the reason why it does not fit: a plan may be looked at where it could not be run.
         decoding: likewise.
-        seconds_S: of each step.
+        seconds_S: of each step; none where the device is not here.
 
     """
 
@@ -52,7 +54,9 @@ class Needs:
             except ConfigError as error:
                 return str(error)
 
-        return cls(fitted(fit_memory), fitted(fit_decoding), step_seconds(plan, config, facts))
+        here = is_here(torch.device(config.device or "cpu"))
+        seconds_S = step_seconds(plan, config, facts) if here else []
+        return cls(fitted(fit_memory), fitted(fit_decoding), seconds_S)
 
 
 def as_data(plan: Plan, config: Config, needs: Needs) -> dict[str, Any]:
@@ -89,7 +93,7 @@ def as_data(plan: Plan, config: Config, needs: Needs) -> dict[str, Any]:
         "decoding": (
             {"does_not_fit": needs.decoding} if isinstance(needs.decoding, str) else _decoding_data(needs.decoding)
         ),
-        "seconds": needs.seconds_S,
+        "seconds": needs.seconds_S or None,
         "config": config.dump(),
     }
 
@@ -113,6 +117,7 @@ def _memory_data(memory: MemoryPlan) -> dict[str, Any]:
         "states": memory.held,
         "workspace": memory.split.workspace,
         "host_skips": memory.host_skips,
+        "on_host": memory.on_host,
         "convolutions_twice": not memory.split.keep,
     }
 
@@ -179,6 +184,8 @@ def _print_needs(needs: Needs, config: Config, console: Console) -> None:
 
 def _described(seconds_S: list[float]) -> str:
     """Return the time of all steps, and of the shortest and the longest one."""
+    if not seconds_S:
+        return "not known, as it is not here"
     least, most = _duration(min(seconds_S)), _duration(max(seconds_S))
     each = least if least == most else f"{least} to {most}"
     return f"roughly {_duration(sum(seconds_S))}, {each} a step"

@@ -32,6 +32,7 @@ from .forward import Forward
 from .modifiers import attend_modified, refuse_frames_of_windows
 
 Acting = TypeVar("Acting", bound=RangedStrategy)
+Made = TypeVar("Made")
 
 FULL = AttentionStrategy()  # every frame sees every frame: where no strategy acts
 
@@ -47,6 +48,8 @@ class Seams:
         part: of the video of ``whole`` frames, where the UNet sees only some of them; likewise.
         seen: the frames that the UNet is called with; likewise.
         time_ids_BF3: fps - 1, motion bucket and augmentation of each frame; None = what the UNet is called with.
+        moment: what calls of one step over the same frames have in common, and others have not; None = nothing is
+            shared.
 
     """
 
@@ -67,10 +70,24 @@ class Seams:
         self.whole = 0
         self.seen: Span | None = None
         self.time_ids_BF3: Tensor | None = None
+        self.moment: Hashable = None
+        self._shared: dict[Hashable, Any] = {}
+        self._shared_at: Hashable = None
         self._positional = positional
         self._attention = attention
         self._outer = outer
         self._sights: set[Hashable] = set()  # what the attention strategy has been asked about
+
+    def shared(self, key: Hashable, make: Callable[[], Made]) -> Made:
+        """Return what an earlier call of the same step made, or make it: embeddings, which do not know the image."""
+        if self.moment is None:
+            return make()
+        if self.moment != self._shared_at:
+            self._shared, self._shared_at = {}, self.moment
+        if key not in self._shared:
+            self._shared[key] = make()
+        made: Made = self._shared[key]
+        return made
 
     def span(self, frames: int) -> Span:
         """Return what strategies are told about a call with so many frames."""
@@ -193,7 +210,7 @@ def installed(
     *,
     trained: int | None = None,
     split: Split | None = None,
-    make_skips: Callable[[], Skips] = Skips,
+    make_skips: Callable[[], Skips] | None = None,
 ) -> Iterator[Seams]:
     """Put strategies into an ``UNetSpatioTemporalConditionModel`` for the time of a ``with`` block.
 
@@ -223,7 +240,9 @@ def installed(
         )
     outer = before.seams if isinstance(before, Forward) else None
     seams = Seams(trained or unet.config.num_frames, positional, attention, outer)
-    seams.engine = Engine(unet, seams, split or Split(), make_skips)
+    if outer:  # what is not said is as the outer block has it
+        split, make_skips = split or outer.engine.split, make_skips or outer.engine.make_skips
+    seams.engine = Engine(unet, seams, split or Split(), make_skips or Skips)
     # What unet.compile() leaves would trace its way through the engine, which compiles its own pieces.
     compiled = unet.__dict__.pop("_compiled_call_impl", None)
     unet.forward = Forward(unet, seams)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import logging
 import re
 from dataclasses import replace
@@ -14,18 +15,9 @@ import torch
 
 import longtake
 from longtake import generate, load_config, read_facts, resolve
-from longtake.core.budget import (
-    GIB,
-    Frugal,
-    FrugalDenoiser,
-    amount,
-    fit_memory,
-    free_memory,
-    is_out_of_memory,
-    least_budget,
-    work_of,
-)
+from longtake.core.budget import Frugal, FrugalDenoiser, describe, fit_memory, least_budget, work_of
 from longtake.core.decode_budget import decode_work
+from longtake.core.devices import GIB, amount, free_memory, host_room, is_here, is_out_of_memory
 from longtake.core.engine.decode_memory import least_decoding
 from longtake.core.engine.memory import plan_memory, workspaces
 from longtake.core.engine.skips import HostSkips, Skips
@@ -44,6 +36,12 @@ def config(**asked):
     return resolve(load_config(asked, REGISTRY), SVD_XT, REGISTRY)
 
 
+@pytest.fixture
+def roomy(monkeypatch):
+    """Let the host have memory of its own beside the device's, as that of a GPU has."""
+    monkeypatch.setattr("longtake.core.budget.host_room", lambda _: 100 * GIB)
+
+
 @pytest.mark.parametrize("text", ["8GiB", "8gib", str(8 * GIB)])
 def test_memory_is_said_as_people_say_it(text):
     asked = load_config({"memory": text}, REGISTRY)
@@ -57,7 +55,7 @@ def test_what_is_no_memory_is_refused(text):
         load_config({"memory": text}, REGISTRY)
 
 
-def test_less_memory_takes_more_frugal_ways():
+def test_less_memory_takes_more_frugal_ways(roomy):
     ways = [fit_memory(config(memory=memory), SVD_XT) for memory in ("16GiB", "6.5GiB", "4.6GiB")]
     assert [(way.host_skips, way.peak <= way.budget) for way in ways] == [(False, True), (False, True), (True, True)]
     assert ways[0].peak > ways[1].peak > ways[2].peak or ways[0].peak == ways[1].peak
@@ -76,11 +74,11 @@ def test_features_that_are_kept_take_memory_too():
     assert kept == 2 * 100 * 320 * 72 * 128 * 2
 
 
-def test_what_cannot_fit_is_refused_with_what_would():
+def test_what_cannot_fit_is_refused_with_what_would(roomy):
     with pytest.raises(ConfigError) as caught:
         fit_memory(config(frames=1000, memory="8GiB"), SVD_XT)
     message = str(caught.value)
-    least = least_budget(work_of(config(frames=1000), SVD_XT))
+    least = least_budget(work_of(config(frames=1000), SVD_XT), 100 * GIB)
     assert message.startswith(f"1000 frames of 1024x576 take at least {amount(least)}, but --memory allows 8.0 GiB; ")
     frames = int(re.search(r"(\d+) frames of that size", message)[1])
     width, height = map(int, re.findall(r"1000 frames of (\d+)x(\d+)", message)[1])
@@ -104,14 +102,42 @@ def test_whole_frames_take_the_temporal_block_of_all_pixels():
     assert plan.peak > fit_memory(config(memory="40GiB"), SVD_XT).peak
 
 
-def test_what_is_refused_for_whole_frames_says_what_fits():
-    least = least_budget(work_of(config(attention="spectral"), SVD_XT))
+def test_what_is_refused_for_whole_frames_says_what_fits(roomy):
+    least = least_budget(work_of(config(attention="spectral"), SVD_XT), 100 * GIB)
     assert fit_memory(config(attention="spectral", memory=least), SVD_XT).peak <= least
     assert fit_memory(config(memory=least - 1), SVD_XT).peak < least  # without whole frames it is plenty
     with pytest.raises(ConfigError, match=r"100 frames of 1024x576 take at least .* what fits: 99 frames of that size"):
         fit_memory(config(attention="spectral", memory=least - 1), SVD_XT)
     work = replace(work_of(config(attention="spectral"), SVD_XT), frames=30)
-    assert plan_memory(work, 24 * GIB, GIB) is not None
+    assert plan_memory(work, 24 * GIB, GIB, 0) is not None
+
+
+def test_on_a_cpu_nothing_waits_elsewhere():
+    """18 GiB are enough for the states of 1000 frames, but not for their skips, which would be in the same memory."""
+    with pytest.raises(ConfigError, match="1000 frames of 1024x576 take at least .* but --memory allows 18.0 GiB"):
+        fit_memory(config(frames=1000, memory="18GiB"), SVD_XT)
+    assert not fit_memory(config(memory="18GiB"), SVD_XT).host_skips
+    assert host_room(torch.device("cpu")) == host_room(torch.device("mps")) == 0
+
+
+def test_what_waits_on_the_host_has_to_fit_there(monkeypatch):
+    for room, fits in ((30, True), (20, False)):
+        monkeypatch.setattr("longtake.core.budget.host_room", lambda _, room=room: room * GIB)
+        if fits:
+            plan = fit_memory(config(frames=1000, memory="18GiB"), SVD_XT)
+            assert 20 * GIB < plan.on_host < 30 * GIB
+            assert f"skips in the host's memory ({amount(plan.on_host)})" in describe(plan)
+        else:
+            with pytest.raises(ConfigError, match="1000 frames of 1024x576 take at least"):
+                fit_memory(config(frames=1000, memory="18GiB"), SVD_XT)
+
+
+def test_a_device_that_is_not_here_is_planned_for_with_the_memory_that_is_said():
+    away = config().model_copy(update={"device": "xpu:7"})
+    assert not is_here(torch.device("xpu:7"))
+    with pytest.raises(ConfigError, match="how much memory is free on xpu:7 is not known here; .*: --memory"):
+        fit_memory(away, SVD_XT)
+    assert fit_memory(away.model_copy(update={"memory": 18 * GIB, "frames": 1000}), SVD_XT).host_skips
 
 
 def test_by_default_what_is_free_may_be_taken():
@@ -142,7 +168,7 @@ def test_weights_that_are_brought_part_by_part_do_not_count(tiny_model, picture,
     assert planned[1][0][1].unet.parameters == 0
 
 
-def test_frames_that_the_unet_sees_at_a_time_are_told_as_such():
+def test_frames_that_the_unet_sees_at_a_time_are_told_as_such(roomy):
     asked = config(context={"name": "static", "window": 50}, memory="3GiB")
     with pytest.raises(ConfigError, match="^50 frames at a time, of 100, of 1024x576 take at least 3.6 GiB, but"):
         fit_memory(asked, SVD_XT)
@@ -172,6 +198,10 @@ def test_a_gpu_has_what_is_free_and_kept_and_no_more_than_the_process_may_take(m
             True,
         ),
         (RuntimeError("MPS backend out of memory (MPS allocated: 1 GB)"), True),
+        (RuntimeError("CUDA error: out of memory"), True),
+        (RuntimeError("CUDNN_STATUS_ALLOC_FAILED"), True),
+        (MemoryError(), True),
+        (ConfigError("an option called: out of memory"), False),
         (RuntimeError("expected 3 channels"), False),
     ],
 )
@@ -218,11 +248,11 @@ def denoiser(times):
 
     engine = FakeEngine()
     exhausted = Exhausted(engine, times)
-    plan = plan_memory(work_of(config(), SVD_XT), 16 * GIB, GIB)
+    plan = plan_memory(work_of(config(), SVD_XT), 16 * GIB, GIB, 100 * GIB)
     return FrugalDenoiser(stock, engine, plan, torch.device("cpu")), exhausted
 
 
-def test_out_of_memory_goes_on_with_half_until_it_fits(caplog):
+def test_out_of_memory_goes_on_with_half_until_it_fits(caplog, roomy):
     frugal, exhausted = denoiser(1)
     with caplog.at_level(logging.WARNING, logger="longtake"):
         assert frugal(torch.zeros(1), 3.0) == 1
@@ -238,8 +268,8 @@ def test_out_of_memory_goes_on_with_half_until_it_fits(caplog):
 
 
 @pytest.mark.parametrize("frames", [25, 200, 1000])
-def test_out_of_memory_does_not_at_once_leave_the_smallest_chunks(frames):
-    plan = plan_memory(work_of(config(frames=frames), SVD_XT), 24 * GIB, GIB)
+def test_out_of_memory_does_not_at_once_leave_the_smallest_chunks(frames, roomy):
+    plan = plan_memory(work_of(config(frames=frames), SVD_XT), 24 * GIB, GIB, 100 * GIB)
     least, _ = workspaces(plan.work)
     frugal = Frugal(FakeEngine(), plan, torch.device("cpu"))
     plans = [plan]
@@ -276,13 +306,22 @@ def test_a_run_that_is_out_of_memory_half_way_gives_the_same_video(
 
 def test_a_small_budget_gives_the_same_video(tiny_model, picture, builtins):
     whole = generate(picture, model=tiny_model, plugins=builtins, frames=7, **SMALL)
-    decoding = least_decoding(decode_work(whole.config, tiny_model.facts, weights_loaded=True), on_host=True)
-    least = max(least_budget(work_of(whole.config, tiny_model.facts)), decoding.peak)
+    decoding = least_decoding(decode_work(whole.config, tiny_model.facts, weights_loaded=True), on_host=False)
+    least = max(least_budget(work_of(whole.config, tiny_model.facts), 0), decoding.peak)
     tight = generate(picture, model=tiny_model, plugins=builtins, frames=7, memory=least, **SMALL)
     torch.testing.assert_close(tight.latents, whole.latents, atol=1e-4, rtol=0)
     assert np.abs(tight.frames.astype(int) - whole.frames).max() <= 1
     with pytest.raises(ConfigError, match="7 frames of 32x24 take at least .*; what fits: "):
         generate(picture, model=tiny_model, plugins=builtins, frames=7, memory="10KiB", **SMALL)
+
+
+def test_a_plan_can_be_looked_at_for_a_device_that_is_not_here(cli):
+    away = ("plan", "--frames", "1000", "--model", SVD_XT.name, "--dtype", "float16", "--device", "xpu:7")
+    shown = cli(*away, "--memory", "24GiB").stdout
+    assert re.search(r"memory for denoising on xpu:7: about 1\d\.\d GiB at the most: .* in the host's memory", shown)
+    assert "time for denoising on xpu:7: not known, as it is not here" in shown
+    assert json.loads(cli(*away, "--memory", "24GiB", "--json").stdout)["seconds"] is None
+    assert "how much memory is free on xpu:7 is not known here; say how much there is: --memory" in cli(*away).stdout
 
 
 def test_the_plan_shows_memory_and_says_what_does_not_fit(cli):

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 import longtake.core.decode as decoding
 from longtake import decode, load_model
 from longtake.core.conditioning import precise_vae
-from longtake.core.decode import Told, decode_frugally, to_pictures
+from longtake.core.decode import Told, to_pictures
+from longtake.core.decode_frugal import decode_frugally
 from longtake.core.engine import decoder, resample, resblock
 from longtake.core.engine.blend import share_of_temporal
 from longtake.core.engine.decode_memory import DecodePlan, DecodeWork, plan_decoding
@@ -25,6 +26,7 @@ from longtake.core.engine.resample import merged_kernel
 from longtake.core.engine.resblock import temporal_conv
 from longtake.core.engine.split import Split
 from longtake.core.model import Model
+from longtake.core.overlap import settle_overlap
 from longtake.plugins.proving.cases import Case
 
 
@@ -79,7 +81,6 @@ def test_a_device_that_is_out_of_memory_decodes_fewer_frames_at_a_time(tiny_mode
         return run(self, latents_FCYX, split)
 
     monkeypatch.setattr(DecoderEngine, "run", sometimes)
-    monkeypatch.setattr(decoding, "free_on_host", lambda: 0)
     chunks = list(decode_frugally(tiny_model, frames, all_of_them))
     told = re.findall(r"out of memory while decoding; going on with about .*; (.*) at", caplog.text)
     assert told == ["all frames", "all frames", "12 frames", "6 frames"]
@@ -101,29 +102,69 @@ def test_states_in_the_hosts_memory_give_the_same_pictures_and_come_next_when_me
             raise torch.OutOfMemoryError("no more")
         return run(self, latents_FCYX, split)
 
-    truth, plan = whole(tiny_model, frames), planned(tiny_model, frames, 10**8)
+    truth, plan = whole(tiny_model, frames), planned(tiny_model, frames, 10**8, host=10**9)
     monkeypatch.setattr(DecoderEngine, "run", only_from_the_host)
-    monkeypatch.setattr(decoding, "free_on_host", lambda: 10**9)
     chunks = np.concatenate(list(decode_frugally(tiny_model, frames, plan)))
     assert ways[-1] is not None
-    assert "of states in the host's memory" in caplog.text
+    assert "MiB in the host's memory, chunks" in caplog.text
     assert caplog.text.rstrip().endswith("all frames at once")
     assert np.abs(chunks.astype(int) - truth).max() <= 1
 
 
-def test_a_decoder_that_looks_further_than_the_overlap_is_told_with_what_is_enough(tiny_model, caplog):
+def off(model, latents_FCYX, plan) -> float:
+    """Return how far decoding by a plan is off from decoding all frames at once, of a range of 1."""
+    made = np.concatenate(list(decode_frugally(model, latents_FCYX, plan))).astype(int)
+    return np.abs(made - whole(model, latents_FCYX)).max() / 255
+
+
+def test_the_overlap_is_as_wide_as_the_decoder_needs(tiny_model, caplog):
     frames = latents(40)
-    plan = planned(tiny_model, frames, 10**6, overlap=1)
+    plan = planned(tiny_model, frames, 10**6)
     assert not plan.all_at_once
-    list(decode_frugally(tiny_model, frames, plan))
-    found = re.search(
-        r"with overlap 1, frames .* are off by up to [\d.]+ .*; --decode-overlap (\d+) is enough", caplog.text
+    settled = settle_overlap(tiny_model, frames, plan)
+    assert settled.work.overlap > plan.work.overlap
+    assert settled.peak <= plan.budget
+    said = re.search(r"decoding \d+ frames at a time, with \d+ more .* is off by up to ([\d.e-]+)", caplog.text)
+    both = (replace(each, work=replace(each.work, settled=True)) for each in (settled, plan))
+    near, far = (off(tiny_model, frames, each) for each in both)
+    assert near < far / 2
+    assert near < (1.5 * float(said[1]) if said else 1e-3) + 0.5 / 255
+
+
+def test_an_overlap_that_was_asked_for_stays_and_what_is_better_is_said(tiny_model, caplog):
+    frames = latents(40)
+    plan = planned(tiny_model, frames, 10**6, overlap=1, settled=True)
+    assert settle_overlap(tiny_model, frames, plan) is plan
+    assert re.search(
+        r"decoding \d+ frames at a time, with 1 more on each side, is off by up to 0\.\d+ from decoding all at once, "
+        r"on a piece of this video; --decode-overlap \d+ would come as near as",
+        caplog.text,
     )
-    assert found
-    caplog.clear()
-    work = replace(plan.work, overlap=int(found[1]))
-    list(decode_frugally(tiny_model, frames, replace(plan, work=work)))
+
+
+def test_the_embedded_decoder_needs_no_more_than_usual(caplog):
+    model, frames = load_model(), torch.randn(60, 8, 8, 8, generator=torch.Generator().manual_seed(0)) * 0.2
+    plan = planned(model, frames, 5 * 10**6)
+    assert not plan.all_at_once
+    assert settle_overlap(model, frames, plan).work.overlap == 4
     assert not caplog.text
+
+
+def test_memory_that_runs_out_while_the_overlap_is_tried_loses_nothing(tiny_model, monkeypatch):
+    frames, run = latents(40), DecoderEngine.run
+    plan = planned(tiny_model, frames, 10**6)
+
+    def not_of_pieces(self, latents_FCYX, split):
+        if split.bring_to is not None:
+            raise torch.OutOfMemoryError("no more")
+        return run(self, latents_FCYX, split)
+
+    monkeypatch.setattr(DecoderEngine, "run", not_of_pieces)
+    assert settle_overlap(tiny_model, frames, plan) is plan
+    assert sum(map(len, decode_frugally(tiny_model, frames, plan))) == 40
+    monkeypatch.setattr(DecoderEngine, "run", Mock(side_effect=RuntimeError("something else")))
+    with pytest.raises(RuntimeError, match="something else"):
+        settle_overlap(tiny_model, frames, plan)
 
 
 def test_more_overlap_comes_nearer_to_the_whole(tiny_model):

@@ -11,14 +11,16 @@ from hypothesis import strategies as st
 from live import Flash, Live
 
 import longtake
-from longtake.core.budget import GIB, work_of
+from longtake.core.budget import work_of
 from longtake.core.decode_budget import describe_decoding, fit_decoding
+from longtake.core.devices import GIB
 from longtake.core.engine.decode_memory import (
     FEWEST,
     WAYS,
     DecodePlan,
     DecodeWork,
     least_decoding,
+    parts,
     plan_decoding,
     workspaces,
 )
@@ -124,6 +126,26 @@ def test_a_plan_for_decoding_fits_and_more_room_is_never_worse(work, budget, hos
     assert roomier.chunk >= plan.chunk or plan.on_host
 
 
+@given(works)
+def test_all_at_once_is_what_one_part_is(work):
+    plan = DecodePlan(work, work.asked or work.frames, 1, keep=False, on_host=False)
+    each = parts(work.frames, plan.chunk, work.overlap, ring=work.ring)
+    assert plan.all_at_once == (not work.ring and [part.last - part.first for part in each] == [work.frames])
+    assert plan.together == max(part.last - part.first for part in each)
+    inside = [frame for part in each for frame in part.frames_F[slice(*part.inside)].tolist()]
+    assert inside == list(range(work.frames))
+
+
+@given(works, st.floats(0.1, 100))
+def test_states_on_a_host_that_is_out_of_memory_too_become_fewer(work, budget):
+    plan = plan_decoding(work, int(budget * GIB), 10 * GIB, 512 * MIB)
+    while plan is not None and plan.on_host:
+        smaller = plan.smaller()
+        assert smaller is None or not smaller.on_host or smaller.held < plan.held or smaller.peak < plan.peak
+        assert smaller is not None or plan.chunk <= FEWEST or plan.work.frames <= FEWEST
+        plan = smaller
+
+
 @given(works, st.floats(0.1, 100))
 def test_what_takes_the_least_fits_what_it_takes(work, host):
     for on_host in (False, True):
@@ -137,8 +159,8 @@ def test_what_takes_the_least_fits_what_it_takes(work, host):
 def test_smaller_plans_end_at_the_smallest(work, budget):
     plan, seen = plan_decoding(work, int(budget * GIB), 0, 512 * MIB), 0
     while plan is not None:
-        smaller = plan.smaller(0)
-        assert smaller is None or smaller.peak < plan.peak
+        smaller = plan.smaller()
+        assert smaller is None or (smaller.peak, smaller.together) < (plan.peak, plan.together)
         plan, seen = smaller, seen + 1
     assert seen < 40
 
@@ -149,7 +171,7 @@ def config(**asked):
 
 
 def test_decoding_takes_what_there_is_first_on_the_device_then_in_the_hosts_memory(monkeypatch):
-    monkeypatch.setattr("longtake.core.decode_budget.free_on_host", lambda: 12 * GIB)
+    monkeypatch.setattr("longtake.core.decode_budget.host_room", lambda _: 12 * GIB)
     ways = [
         (plan.chunk, plan.keep, plan.on_host)
         for plan in (fit_decoding(config(**asked), FACTS) for asked in (
@@ -164,19 +186,21 @@ def test_decoding_takes_what_there_is_first_on_the_device_then_in_the_hosts_memo
 
 
 def test_what_cannot_be_decoded_is_refused_with_what_could(monkeypatch):
-    monkeypatch.setattr("longtake.core.decode_budget.free_on_host", lambda: 12 * GIB)
+    monkeypatch.setattr("longtake.core.decode_budget.host_room", lambda _: 12 * GIB)
     with pytest.raises(ConfigError) as refused:
         fit_decoding(config(memory="1GiB"), FACTS)
     assert str(refused.value) == (
-        "decoding 100 frames of 1024x576, 12 at a time, takes at least 1.8 GiB, but --memory allows 1.0 GiB; what "
-        "fits: frames of 640x320; perhaps more with --dtype bfloat16"
+        "decoding 100 frames of 1024x576, 12 at a time, takes at least 1.8 GiB, and 5.1 GiB of the host's memory, but "
+        "--memory allows 1.0 GiB, and the host 12.0 GiB; what fits: frames of 640x320"
     )
-    with pytest.raises(ConfigError, match="70 at a time, takes at least .* GiB; what fits: --decode-chunk 19; frames"):
+    with pytest.raises(
+        ConfigError, match="66 at a time, .* of the host's memory, but .*: --decode-chunk 19; frames of"
+    ):
         fit_decoding(config(memory="4GiB", decode_chunk=62), FACTS)
 
 
 def test_weights_that_stay_on_the_device_count(monkeypatch):
-    monkeypatch.setattr("longtake.core.decode_budget.free_on_host", lambda: 0)
+    monkeypatch.setattr("longtake.core.decode_budget.host_room", lambda _: 0)
     alone, beside = (fit_decoding(config(memory="12GiB"), FACTS, weights_loaded=loaded) for loaded in (False, True))
     assert beside.work.weights - alone.work.weights == work_of(config(), FACTS).weights
     assert alone.work.weights == 4 * (FACTS.vae_parameters + 16 * (512**2 + 512**2 + 256**2))
@@ -187,10 +211,10 @@ def test_weights_that_stay_on_the_device_count(monkeypatch):
     ("asked", "said"),
     [
         ({"memory": "80GiB"}, "chunks 1.4 GiB; all frames at once"),
-        ({"frames": 25, "memory": "4GiB"}, "GiB of states in the host's memory, chunks 1.4 GiB; all frames at once"),
+        ({"frames": 25, "memory": "4GiB"}, "GiB in the host's memory, chunks 1.4 GiB; all frames at once"),
         ({"memory": "12GiB"}, "GiB; 15 frames at a time, with 4 more on each side, twice"),
     ],
 )
 def test_a_plan_is_told_in_a_line(monkeypatch, asked, said):
-    monkeypatch.setattr("longtake.core.decode_budget.free_on_host", lambda: 12 * GIB)
+    monkeypatch.setattr("longtake.core.decode_budget.host_room", lambda _: 12 * GIB)
     assert said in describe_decoding(fit_decoding(config(**asked), FACTS))

@@ -333,6 +333,28 @@ def test_what_is_around_a_block_is_refused_and_named(unet, place, way):
         Engine(unet, Seams(4), Split())
 
 
+@pytest.mark.parametrize(
+    "place",
+    [
+        "mid_block.resnets.0.temporal_res_block.norm1",
+        "down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_q",
+        "down_blocks.0.attentions.0.temporal_transformer_blocks.0.norm2",
+        "up_blocks.1.resnets.0.time_mixer",
+    ],
+)
+def test_hooks_of_layers_that_are_not_called_are_refused(unet, place):
+    unet = copy.deepcopy(unet)
+    unet.get_submodule(place).register_forward_hook(lambda *_: None)
+    with pytest.raises(LongtakeError, match=rf"there are forward hooks around the UNet's {re.escape(place)}"):
+        Engine(unet, Seams(4), Split())
+
+
+def test_states_of_the_unet_stay_on_its_device(unet):
+    away = Split(keep=False, bring_to=torch.device("cpu"))
+    with pytest.raises(ValueError, match="states of the UNet are held on its device"), installed(unet, split=away):
+        call(unet, inputs(1, 3, (4, 4)))
+
+
 def test_another_forward_of_the_unet_is_refused(unet):
     unet = copy.deepcopy(unet)
     unet.forward = lambda *given, **more: None

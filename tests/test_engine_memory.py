@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from live import Flash, Live
 
 import longtake
-from longtake.core.engine.memory import WAYS, MemoryPlan, UnetShape, Work, plan_memory, workspaces
+from longtake.core.engine.memory import WAYS, MemoryPlan, UnetShape, Work, plan_memory, skip_bytes, workspaces
 from longtake.core.engine.resample import merged_numbers
 from longtake.core.engine.skips import Skips
 from longtake.core.engine.split import Source, Split
@@ -22,6 +22,7 @@ from longtake.core.seams import Seams
 
 REGISTRY = longtake.load_plugins(third_party=False).registry
 MIB = 2**20
+HOST = 2**50  # bytes of the host's memory
 ROWS, COLUMNS = 72, 128  # latents of 576 x 1024 pixels
 
 
@@ -149,22 +150,41 @@ def test_what_is_predicted_for_whole_frames_is_what_is_held(unet, keep, host_ski
 )
 def test_a_plan_fits_its_budget_and_more_room_never_plans_worse(frames, rows, columns, budget):
     work = Work(SVD_XT, frames, rows, columns, 2)
-    plan, roomier = (plan_memory(work, each, 512 * MIB) for each in (budget, 2 * budget))
+    plan, roomier = (plan_memory(work, each, 512 * MIB, HOST) for each in (budget, 2 * budget))
     if plan is None:
-        smaller = plan_memory(Work(SVD_XT, 1, 8, 8, 2), budget, 512 * MIB)
+        smaller = plan_memory(Work(SVD_XT, 1, 8, 8, 2), budget, 512 * MIB, HOST)
         assert smaller is not None
         return
     assert plan.peak <= budget
     assert roomier is not None
     assert WAYS.index((roomier.split.keep, roomier.host_skips)) <= WAYS.index((plan.split.keep, plan.host_skips))
-    shorter = plan_memory(Work(SVD_XT, max(1, frames // 2), rows, columns, 2), budget, 512 * MIB)
+    shorter = plan_memory(Work(SVD_XT, max(1, frames // 2), rows, columns, 2), budget, 512 * MIB, HOST)
     assert shorter is not None
     assert shorter.peak <= budget
 
 
 def test_a_thousand_frames_of_full_size_fit_24_gib_with_the_weights():
     work = Work(replace(SVD_XT, parameters=1_524_623_082), 1000, ROWS, COLUMNS, 2)
-    plan = plan_memory(work, 24 * 1024 * MIB, 1024 * MIB)
+    plan = plan_memory(work, 24 * 1024 * MIB, 1024 * MIB, HOST)
     assert plan is not None
     assert plan.host_skips
     assert plan.peak < 16 * 1024 * MIB
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(72, 128), (9, 13)])
+def test_what_waits_on_the_host_is_counted(unet, rows, columns):
+    """Of a call, what is handed from the way down to the way up."""
+    waiting = []
+
+    class Counted(Elsewhere):
+        def store(self, states):
+            waiting.append(states.numel() * 2)
+            return super().store(states)
+
+    engine = Engine(unet, Seams(25), Split(64 * MIB, keep=False), Counted)
+    with torch.device("meta"):
+        sample = torch.empty(3, 8, rows, columns, dtype=torch.float16)
+        token, embedding = torch.empty(1, 1024, dtype=torch.float16), torch.empty(1, 1280, dtype=torch.float16)
+    with Flash():
+        engine.run(sample, token, TimeEmbedding(embedding))
+    assert 3 * skip_bytes(Work(SVD_XT, 3, rows, columns, 2)) == sum(waiting)

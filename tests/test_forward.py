@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.overrides import TorchFunctionMode
 
-from longtake import installed
+from longtake import generate, installed
 
 
 class Multiplied(TorchFunctionMode):
@@ -68,8 +68,11 @@ calls = st.fixed_dictionaries(
 @given(st.lists(calls, min_size=2, max_size=6))
 def test_a_call_gives_the_same_bits_whatever_came_before(tiny_model, asked):
     unet = tiny_model.pipeline.unet
-    with installed(unet):
-        after_others = [call(unet, **each) for each in asked]
+    with installed(unet) as seams:
+        after_others = []
+        for each in asked:
+            seams.moment = each["sigma"]
+            after_others.append(call(unet, **each))
     for each, made in zip(asked, after_others, strict=True):
         assert torch.equal(made, alone(unet, **each))
 
@@ -77,30 +80,54 @@ def test_a_call_gives_the_same_bits_whatever_came_before(tiny_model, asked):
 def test_both_branches_of_a_step_embed_once_and_the_next_step_anew(unet):
     layers = told(unet)
     assert len(layers) > 10
-    with installed(unet), Multiplied() as seen:
+    with installed(unet) as seams, Multiplied() as seen:
+        seams.moment = "first step"
         call(unet, 0.3, 1.0)
         call(unet, 0.3, 0.0)
         assert set(seen.times(layers)) == {1}
-        call(unet, 0.3, 1.0, bucket=40.0)
+        seams.moment = "second step"
         call(unet, 0.2, 1.0)
-        assert set(seen.times(layers)) == {3}
+        assert set(seen.times(layers)) == {2}
 
 
 def test_frames_that_are_told_something_of_their_own_project_it_each_time(unet):
     ids = torch.tensor([[[6.0, 100.0 + frame, 0.02] for frame in range(3)]])
     with installed(unet) as seams, Multiplied() as seen:
-        seams.time_ids_BF3 = ids
+        seams.time_ids_BF3, seams.moment = ids, "step"
         first, second = call(unet, 0.3, 1.0), call(unet, 0.3, 1.0)
     assert torch.equal(first, second)
-    assert set(seen.times(told(unet))) == {1, 2}  # embedded once, projected twice
+    embedding, projecting = told(unet)[:4], told(unet)[4:]
+    assert set(seen.times(embedding)) == {1}
+    assert set(seen.times(projecting)) == {2}
 
 
-def test_layers_that_are_not_plain_are_asked_in_every_call(unet):
-    project = next(module.time_emb_proj for module in unet.modules() if hasattr(module, "time_emb_proj"))
-    asked = []
-    for layer in (unet.time_embedding.linear_1, project):
-        layer.register_forward_pre_hook(lambda layer, _: asked.append(layer))
+def test_where_nobody_tells_steps_apart_nothing_is_shared(unet):
+    """Weights may be others in the next call, for all that is known."""
     with installed(unet):
-        for _ in range(3):
-            call(unet, 0.3, 1.0)
-    assert asked.count(unet.time_embedding.linear_1) == asked.count(project) == 3
+        before = call(unet, 0.3, 1.0)
+        for layer in told(unet):
+            layer.weight.data *= 1.5
+        after = call(unet, 0.3, 1.0)
+    assert (before - after).abs().max() > 1e-3
+    assert torch.equal(after, alone(unet, 0.3, 1.0))
+
+
+def test_a_guided_generation_embeds_once_a_step_for_both_branches(tiny_model, picture, builtins):
+    unet = tiny_model.pipeline.unet
+    placed = [module.time_pos_embed.linear_1 for module in unet.modules() if hasattr(module, "time_pos_embed")]
+    first = [unet.time_embedding.linear_1, unet.add_embedding.linear_1]
+    with Multiplied() as seen:
+        generate(
+            picture,
+            model=tiny_model,
+            plugins=builtins,
+            width=32,
+            height=24,
+            frames=6,
+            steps=3,
+            seed=1,
+            guidance={"name": "constant", "scale": 2.0},
+        )
+    assert seen.times(first) == [3, 3]
+    assert placed
+    assert seen.times(placed) == [3] * len(placed)

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 import longtake
 from longtake import AttentionStrategy, PositionalStrategy, Windows, installed
+from longtake.core.engine.skips import Skips
+from longtake.core.engine.split import Split
 from longtake.core.errors import PluginError
 from longtake.core.testing import example_options
 from longtake.core.windows import fused_weights, window_starts
@@ -258,6 +260,21 @@ def test_enabling_twice_and_leaving_twice_ends_with_the_stock_model(unet):
             assert torch.equal(call(unet, given_), once)
         assert torch.equal(call(unet, given_), once)
     assert everything_of(unet) == before
+
+
+def test_within_a_block_work_is_shared_out_as_outside_unless_said(unet):
+    split, made = Split(1000, keep=False), []
+
+    def skips():
+        made.append(Skips())
+        return made[-1]
+
+    with installed(unet, split=split, make_skips=skips), installed(unet, Linear()) as inner:
+        assert inner.engine.split is split
+        call(unet, inputs(1, 3))
+        assert made
+        with installed(unet, split=Split(5)) as innermost:
+            assert innermost.engine.split == Split(5)
 
 
 def test_two_models_configured_differently_never_see_each_other(unet):

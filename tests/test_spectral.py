@@ -15,6 +15,7 @@ from torch.nn.functional import scaled_dot_product_attention
 import longtake
 from longtake import AttentionStrategy, Span, generate, installed
 from longtake.core.budget import least_budget, work_of
+from longtake.core.decode_budget import fit_decoding
 from longtake.core.engine.split import Split
 from longtake.core.errors import ConfigError
 from longtake.plugins.attention.spectral import Spectral, low_pass
@@ -158,11 +159,15 @@ def test_whole_frames_are_handed_over_in_any_split(tiny_model):
     assert torch.equal(call(unet, Spectral(), 1, frames=4), call(unet, None, 1, frames=4))  # nothing to stretch
 
 
-def test_the_least_budget_gives_the_same_video_and_less_is_refused(tiny_model, picture, builtins):
-    asked = {"width": 32, "height": 24, "steps": 2, "seed": 3, "frames": 30, "attention": "spectral", "decode_chunk": 4}
+def test_the_least_budget_gives_the_same_video_and_less_is_refused(tiny_model, picture, builtins, monkeypatch):
+    def anyway(config, facts, **more):
+        return fit_decoding(config.model_copy(update={"memory": None}), facts, **more)
+
+    monkeypatch.setattr("longtake.core.generate.fit_decoding", anyway)  # which would take more than the UNet
+    asked = {"width": 32, "height": 24, "steps": 2, "seed": 3, "frames": 7, "attention": "spectral"}
     whole = generate(picture, model=tiny_model, plugins=builtins, **asked)
-    least = least_budget(work_of(whole.config, tiny_model.facts))
+    least = least_budget(work_of(whole.config, tiny_model.facts), 0)
     tight = generate(picture, model=tiny_model, plugins=builtins, memory=least, **asked)
     torch.testing.assert_close(tight.latents, whole.latents, atol=1e-4, rtol=0)
-    with pytest.raises(ConfigError, match="30 frames of 32x24 take at least .*; what fits: "):
+    with pytest.raises(ConfigError, match="7 frames of 32x24 take at least .*; what fits: "):
         generate(picture, model=tiny_model, plugins=builtins, memory=least - 1, **asked)

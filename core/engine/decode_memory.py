@@ -10,13 +10,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from math import ceil
+from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from .resblock import resnet_bytes, temporal_bytes
 from .split import Split
 
 FEWEST = 4  # frames at a time: on fewer, norms over frames would be measured badly
+OVERLAP = 4  # frames on each side, where a decoder needs no more
 COLOURS = 3
 
 
@@ -32,6 +35,7 @@ class DecodeWork:
         number: bytes of a number.
         weights: bytes of all weights that are on the device meanwhile.
         overlap: frames that are decoded in addition on each side of a chunk.
+        settled: whether so many were asked for, and no more may be taken.
         ring: whether the last frames come before the first ones, so that no chunk is without others on its sides.
         asked: frames of a chunk, where they are not to be chosen.
 
@@ -43,7 +47,8 @@ class DecodeWork:
     columns: int
     number: int
     weights: int = 0
-    overlap: int = 4
+    overlap: int = OVERLAP
+    settled: bool = False
     ring: bool = False
     asked: int | None = None
 
@@ -55,16 +60,46 @@ class DecodeWork:
 
     def together(self, chunk: int) -> int:
         """Return how many frames are decoded together at the most, for a chunk of so many."""
-        chunk = min(together(chunk), self.frames)
-        around = chunk + 2 * self.overlap
-        if self.ring:
-            return around
-        return self.frames if chunk + self.overlap >= self.frames else min(self.frames, around)
+        size = grouped(chunk)
+        inner = ceil(self.overlap / size) * size  # the first chunk with all its frames on both sides, if there are such
+        if not self.ring and inner + size + self.overlap <= self.frames:
+            return size + 2 * self.overlap
+        return max(part.last - part.first for part in parts(self.frames, chunk, self.overlap, ring=self.ring))
 
 
-def together(chunk: int) -> int:
-    """Return how many frames of the video are decoded together: chunks of fewer than four, several of them."""
+class Part(NamedTuple):
+    """What is decoded together: the first of its frames, the one after the last, and which of them are the chunk."""
+
+    first: int
+    last: int
+    inside: tuple[int, int]
+
+    @property
+    def frames_F(self) -> Tensor:
+        """Numbers of all frames, (F,); on a ring they may be beyond both ends."""
+        return torch.arange(self.first, self.last)
+
+
+def grouped(chunk: int) -> int:
+    """Return how many frames come out of what is decoded together: of small chunks, several."""
     return chunk * ceil(FEWEST / chunk)
+
+
+def parts(frames: int, chunk: int, overlap: int, *, ring: bool) -> list[Part]:
+    """Return what is decoded together, for chunks of so many frames.
+
+    A single part where there is one that is everything: then once is enough. On a ring there is none.
+    """
+    size, found = grouped(chunk), []
+    for start in range(0, frames, size):
+        stop = min(start + size, frames)
+        first, last = start - overlap, stop + overlap
+        if not ring:
+            first, last = max(0, first), min(frames, last)
+            if last - first == frames:
+                return [Part(0, frames, (0, frames))]
+        found.append(Part(first, last, (start - first, stop - first)))
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +112,8 @@ class DecodePlan:
         workspace: bytes for one chunk of the work on them.
         keep: whether what lies between two convolutions over time is kept, or worked out twice.
         on_host: whether states of the frames are held in the host's memory.
+        budget: bytes of the device that it may take; 0 where that was not asked.
+        host: bytes of the host's memory likewise.
 
     """
 
@@ -85,6 +122,8 @@ class DecodePlan:
     workspace: int
     keep: bool
     on_host: bool
+    budget: int = 0
+    host: int = 0
 
     @property
     def together(self) -> int:
@@ -94,7 +133,7 @@ class DecodePlan:
     @property
     def all_at_once(self) -> bool:
         """Whether they are the whole video, so that it is decoded once, and exactly."""
-        return self.together == self.work.frames and not self.work.ring
+        return not self.work.ring and self.together == self.work.frames
 
     @property
     def held(self) -> int:
@@ -111,23 +150,38 @@ class DecodePlan:
         """Return how the work is shared out on a device."""
         return Split(self.workspace, self.keep, bring_to=device if self.on_host else None)
 
-    def smaller(self, host: int) -> DecodePlan | None:
-        """Return a plan for half of what this one takes beside the weights, or as near to it as there is one."""
+    def with_overlap(self, overlap: int) -> DecodePlan | None:
+        """Return a plan with another overlap, for as many frames at a time as then fit; None if none do."""
+        return plan_decoding(
+            replace(self.work, overlap=overlap, asked=None), self.budget, self.host, self.workspace, most=self.chunk
+        )
+
+    def smaller(self) -> DecodePlan | None:
+        """Return a plan for half of what this one takes beside the weights, or as near to it as there is one.
+
+        Where states are held by the host, which of the two ran out is not known, and both are to have less to do.
+        """
         work = replace(self.work, asked=None)
-        for share in (0.5, 0.75):
-            budget = work.weights + int(share * (self.peak - work.weights))
+        host = min(self.host, self.held // 2) if self.on_host else self.host
+        budgets = [work.weights + int(share * (self.peak - work.weights)) for share in (0.5, 0.75)]
+        for budget in [*budgets, self.peak] if self.on_host else budgets:
             plan = plan_decoding(work, budget, host, self.workspace)
             if plan is not None:
                 return plan
-        plan = least_decoding(work, on_host=self.on_host)
-        return plan if plan.peak < self.peak else None
+        fewer = plan_decoding(work, self.peak, host, self.workspace, most=max(FEWEST, self.chunk // 2))
+        if fewer and fewer.chunk < self.chunk:
+            return fewer
+        least = least_decoding(work, on_host=self.on_host)
+        return replace(least, budget=self.budget, host=host) if least.peak < self.peak else None
 
 
 # Whether what lies between is kept, and states are held in the host's memory; the fastest way first.
 WAYS = ((True, False), (False, False), (False, True))
 
 
-def plan_decoding(work: DecodeWork, budget: int, host: int, workspace: int) -> DecodePlan | None:
+def plan_decoding(
+    work: DecodeWork, budget: int, host: int, workspace: int, most: int | None = None
+) -> DecodePlan | None:
     """Return the best way that fits, or None where none does.
 
     Args:
@@ -135,13 +189,15 @@ def plan_decoding(work: DecodeWork, budget: int, host: int, workspace: int) -> D
         budget: bytes that it may take on the device, weights included.
         host: bytes of the host's memory that states may take.
         workspace: bytes for one chunk beyond which larger chunks are no faster; less where the budget asks for it.
+        most: frames of a chunk; None = all.
 
     """
+    most = min(most or work.frames, work.frames)
     for keep, on_host in WAYS:
-        plan = _fitting(work, work.asked or work.frames, keep, on_host, budget, host, workspace)
+        plan = _fitting(work, work.asked or most, keep, on_host, budget, host, workspace)
         if plan:
             return plan
-    fewer = () if work.asked else range(work.frames - 1, FEWEST - 1, -1)
+    fewer = () if work.asked else range(most - 1, FEWEST - 1, -1)
     # More frames at a time save more than what is kept between convolutions.
     for on_host in (False, True):
         for chunk in fewer:
@@ -161,7 +217,7 @@ def _fitting(
     room = budget - work.weights - (0 if on_host else held)
     if room < least or (on_host and held > host):
         return None
-    return DecodePlan(work, chunk, min(room, max(workspace, least)), keep, on_host)
+    return DecodePlan(work, chunk, min(room, max(workspace, least)), keep, on_host, budget, host)
 
 
 def least_decoding(work: DecodeWork, *, on_host: bool) -> DecodePlan:

@@ -99,6 +99,11 @@ class MemoryPlan:
         return self.work.frames * held_bytes(self.work, keep=self.split.keep, host_skips=self.host_skips)
 
     @property
+    def on_host(self) -> int:
+        """Bytes of what waits in the host's memory."""
+        return self.work.frames * skip_bytes(self.work) if self.host_skips else 0
+
+    @property
     def peak(self) -> int:
         """Bytes at the most, on the device."""
         least, most = workspaces(self.work)
@@ -109,21 +114,23 @@ class MemoryPlan:
 WAYS = ((True, False), (False, False), (False, True))
 
 
-def plan_memory(work: Work, budget: int, workspace: int) -> MemoryPlan | None:
+def plan_memory(work: Work, budget: int, workspace: int, host: int) -> MemoryPlan | None:
     """Return the fastest way that fits, or None where none does.
 
     Args:
         work: what is to be done.
         budget: bytes that it may take on the device, weights included.
         workspace: bytes for one chunk beyond which larger chunks are no faster; less where the budget asks for it.
+        host: bytes of the host's memory that skips may take.
 
     """
     least, _ = workspaces(work)
-    for keep, host_skips in WAYS:
+    ways = WAYS if work.frames * skip_bytes(work) <= host else WAYS[:-1]
+    for keep, host_skips in ways:
         held = work.frames * held_bytes(work, keep=keep, host_skips=host_skips)
         room = budget - work.weights - held
-        # Where skips could still leave, a workspace that is squeezed to one frame is not worth their staying.
-        if room >= (least if host_skips else min(2 * least, max(workspace, least))):
+        # A workspace that is squeezed to one frame is worth no way but the last.
+        if room >= (least if (keep, host_skips) == ways[-1] else min(2 * least, max(workspace, least))):
             return MemoryPlan(work, budget, Split(min(room, max(workspace, least)), keep), host_skips)
     return None
 
@@ -143,6 +150,13 @@ def workspaces(work: Work) -> tuple[int, int]:
         least = max(least, pixels * spatial, work.frames * temporal, at_once)
         most = max(most, work.frames * pixels * max(spatial, temporal))
     return least, most
+
+
+def skip_bytes(work: Work) -> int:
+    """Return the bytes of each frame that wait from the way down to the way up, or from one call to the next."""
+    sizes = [channels * pixels for channels, pixels in zip(work.shape.channels, work.pixels, strict=True)]
+    smaller = [work.shape.channels[level] * pixels for level, pixels in enumerate(work.pixels[1:])]
+    return (sizes[0] * (1 + work.reused) + work.shape.layers * sum(sizes) + sum(smaller)) * work.number
 
 
 def held_bytes(work: Work, *, keep: bool, host_skips: bool) -> int:

@@ -4,7 +4,7 @@ Everything that mixes pixels of a frame is done for some frames at a time, every
 at a time; nothing mixes both, but for the statistics of the temporal group norms, which are merged. The blocks know
 only the methods of :class:`Split`: one that keeps some of the frames on each of several devices exchanges frames for
 pixels before ``over_pixels`` runs and back afterwards, and merges moments over the devices (``tests/test_sharded.py``
-does so with threads). What is here already may hold the states in the host's memory and bring each chunk to the device.
+does so with threads). What is here already may hold the decoder's states in the host's memory and bring each chunk.
 
 Shape suffixes: F = frames, C = channels, Y, X = rows, columns.
 """

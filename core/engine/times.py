@@ -11,8 +11,6 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .wrapped import is_plain
-
 
 class TimeEmbedding:
     """The embedding of a step, for one video.
@@ -31,8 +29,7 @@ class TimeEmbedding:
         if linear in self._projected:
             return self._projected[linear]
         projected_RC: Tensor = linear(self._active_RC)
-        # Of many rows all projections would be large; other layers than plain ones may change from call to call.
-        if len(projected_RC) == 1 and is_plain(linear):
+        if len(projected_RC) == 1:  # of many rows all projections would be large
             self._projected[linear] = projected_RC
         return projected_RC
 

@@ -9,7 +9,7 @@ N = heads, D = channels per head.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -36,6 +36,9 @@ class Strategies(Protocol):
 
     def code(self, frames: int, channels: int, device: torch.device) -> Tensor:
         """Return the temporal code of each frame, (F, C) in float32."""
+
+    def shared(self, key: Hashable, make: Callable[[], Tensor]) -> Tensor:
+        """Return what an earlier call of the same step made, or make it."""
 
     def local_windows(self, frames: int) -> Windows | None:
         """Return windows that each count from zero, if there are such."""
@@ -113,9 +116,12 @@ class Transformer:
         split.over_pixels(run, tokens_FPC, 1, each, whole=all_pixels)
 
     def _code(self, frames: int, tokens_FPC: Tensor, strategies: Strategies) -> Tensor:
-        code_FC = strategies.code(frames, self.module.in_channels, tokens_FPC.device)
-        placed_FC: Tensor = self.module.time_pos_embed(code_FC.to(tokens_FPC.dtype))
-        return placed_FC
+        def placed() -> Tensor:
+            code_FC = strategies.code(frames, self.module.in_channels, tokens_FPC.device)
+            placed_FC: Tensor = self.module.time_pos_embed(code_FC.to(tokens_FPC.dtype))
+            return placed_FC
+
+        return strategies.shared((self.module, frames), placed)
 
 
 def as_it_is(piece: Any) -> Any:

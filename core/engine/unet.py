@@ -70,7 +70,12 @@ class Engine:
             time: the embedding of noise level and conditioning.
             branch: tells calls apart whose deep features are not the same: videos, and with or without the image.
 
+        Raises:
+            ValueError: the split holds states in the host's memory.
+
         """
+        if self.split.bring_to is not None:
+            raise ValueError("states of the UNet are held on its device; skips may wait elsewhere (make_skips)")
         call = _Call(sample_FCYX, self.split, time, token_1K, self.strategies, self.make_skips())
         call.each(self.unet.conv_in, self.unet.conv_norm_out.num_channels)
         call.skips.put(call.states)

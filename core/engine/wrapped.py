@@ -6,6 +6,7 @@ away after it. Adapters such as LoRA put a layer of their own in a layer's place
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -17,6 +18,10 @@ from ..errors import LongtakeError
 # Hooks of diffusers that bring weights, or see who asks for them.
 BRINGING = ("group_offloading", "layer_execution_tracker", "layerwise_casting", "peft_autocast_disable")
 PLAIN_LAYERS = (nn.Linear, nn.Conv2d, nn.Conv3d)
+# Layers that are not called, as something else gives the same: norms of merged moments, one token's value, blends.
+PASSED_OVER = re.compile(
+    r"temporal_res_block\.norm[12]$|transformer_blocks\.\d+\.(norm2|attn2\.to_q|attn2\.to_k)$|time_mixer$"
+)
 # Diffusers' processors that all compute plain attention, only by different kernels.
 PLAIN_PROCESSORS = ("AttnProcessor", "AttnProcessor2_0", "XFormersAttnProcessor", "SlicedAttnProcessor")
 
@@ -62,7 +67,7 @@ def check_weights(module: nn.Module) -> None:
 
 
 def check_blocks(unet: nn.Module) -> None:
-    """See that nothing is wrapped around blocks, which the engine walks through without calling them.
+    """See that nothing is wrapped around blocks, which the engine walks through, or layers that it does not call.
 
     Raises:
         LongtakeError: hooks, or another forward, would be passed over.
@@ -70,7 +75,7 @@ def check_blocks(unet: nn.Module) -> None:
     """
     for name, part in unet.named_modules():
         is_block = name and next(part.children(), None) is not None
-        if is_block and (found := _around(part)):
+        if (is_block or PASSED_OVER.search(name)) and (found := _around(part)):
             raise LongtakeError(
                 f"{found} around the UNet's {name} ({type(part).__name__}), which longtake would pass over: it runs "
                 "the layers inside by itself; take it away first"

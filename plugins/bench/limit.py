@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 
 import torch
 
+from ...core.devices import is_out_of_memory
 from .contenders import Call
 from .pairs import Result
 
@@ -44,7 +45,9 @@ def find_limits(
         try:
             with setup(frames) as call:
                 call()
-        except torch.OutOfMemoryError:
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
             return False
         finally:
             if device.type == "cuda":

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ...core.devices import is_out_of_memory
 from .contenders import Call
 from .peak import watched
 
@@ -70,7 +71,9 @@ def compare(what: str, frames: int, contenders: Mapping[str, Setup], rounds: int
             try:
                 with setup() as call:
                     took, peak = _timed(call, device)
-            except torch.OutOfMemoryError:
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
                 failed[name] = "out of memory"
                 continue
             if turn:  # the first is to warm up
