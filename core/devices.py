@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 import torch
 
 GIB = 2**30
@@ -11,6 +9,7 @@ GIB = 2**30
 WORKSPACE = {"cpu": 24 * 2**20}
 WORKSPACE_ELSEWHERE = 2**30
 UNIFIED = ("cpu", "mps")  # whose memory is the host's
+HOST_ELSEWHERE = 64 * GIB
 SHARE_OF_HOST = 0.8  # of the host's free memory, that may hold what a device has no room for
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "STATUS_ALLOC_FAILED")
 
@@ -46,11 +45,11 @@ def free_memory(device: torch.device) -> int:
 def host_room(device: torch.device) -> int:
     """Return the bytes of the host's memory that may hold what a device has no room for.
 
-    None where both are the same memory; any number where the device, and so its host, is not here.
+    None where both are the same memory. Of the host of a device that is not here a usual amount is taken to be free.
     """
     if device.type in UNIFIED:
         return 0
-    return int(SHARE_OF_HOST * free_memory(torch.device("cpu"))) if is_here(device) else sys.maxsize
+    return int(SHARE_OF_HOST * (free_memory(torch.device("cpu")) if is_here(device) else HOST_ELSEWHERE))
 
 
 def is_out_of_memory(error: BaseException) -> bool:

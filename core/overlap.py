@@ -8,6 +8,8 @@ Shape suffixes: F = frames, C = channels, Y, X = latent rows, columns.
 from __future__ import annotations
 
 import logging
+from collections.abc import Generator
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import torch
@@ -28,7 +30,7 @@ logger = logging.getLogger("longtake")
 
 NEAR = 1e-3  # of the range of a picture
 SIDE = 8  # latents of the piece
-TRIED = (4, 6, 8, 12, 16)  # frames on each side
+TRIED = (4, 8, 16)  # frames on each side
 
 
 def settle_overlap(model: Model, latents_FCYX: Tensor, plan: DecodePlan) -> DecodePlan:
@@ -41,10 +43,10 @@ def settle_overlap(model: Model, latents_FCYX: Tensor, plan: DecodePlan) -> Deco
     tried = [work.overlap, *(each for each in TRIED if each > work.overlap)]
     found: dict[int, float] = {}
     try:
-        for overlap in tried:
-            found[overlap] = _difference(model, latents_FCYX, plan, overlap)
-            if found[overlap] < NEAR:
-                break
+        with closing(_differences(model, latents_FCYX, plan, tried)) as differences:
+            for overlap, found[overlap] in zip(tried, differences, strict=True):
+                if found[overlap] < NEAR:
+                    break
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
@@ -55,7 +57,8 @@ def settle_overlap(model: Model, latents_FCYX: Tensor, plan: DecodePlan) -> Deco
     settled = wider or plan
     off = found[settled.work.overlap]
     if off >= NEAR:
-        better = f"; --decode-overlap {best} would come as near as {found[best]:.1g}" if found[best] < off / 2 else ""
+        near = f"within {NEAR:g}" if found[best] < NEAR else f"off by {found[best]:.1g}"
+        better = f"; with --decode-overlap {best} it would be {near}" if found[best] < off / 2 else ""
         logger.warning(
             "decoding %d frames at a time, with %d more on each side, is off by up to %.1g from decoding all at once,"
             " on a piece of this video%s",
@@ -64,8 +67,8 @@ def settle_overlap(model: Model, latents_FCYX: Tensor, plan: DecodePlan) -> Deco
     return settled
 
 
-def _difference(model: Model, latents_FCYX: Tensor, plan: DecodePlan, overlap: int) -> float:
-    """Return how far a piece that is decoded in parts is off from the same piece decoded at once, of a range of 1."""
+def _differences(model: Model, latents_FCYX: Tensor, plan: DecodePlan, overlaps: list[int]) -> Generator[float]:
+    """Yield how far a piece that is decoded in parts is off from the same piece decoded at once, of a range of 1."""
     with precise_vae(model) as vae, at_work(vae):
         engine, device = DecoderEngine(vae), model.device
         piece_FCYX = _piece(latents_FCYX, 3 * plan.chunk + 2 * TRIED[-1]).to(device, vae.dtype)
@@ -73,9 +76,10 @@ def _difference(model: Model, latents_FCYX: Tensor, plan: DecodePlan, overlap: i
         # On the device there is one chunk at a time, which is planned for anyway.
         split = Split(plan.workspace, keep=False, bring_to=device)
         whole_FCHW = engine.run(unscaled_FCYX, split)
-        each = parts(len(piece_FCYX), plan.chunk, overlap, ring=False)
-        decoded_FCHW = torch.cat(list(decode_parts(engine, unscaled_FCYX, each, split)))
-        return float((decoded_FCHW - whole_FCHW).abs().max()) / 2
+        for overlap in overlaps:
+            each = parts(len(piece_FCYX), plan.chunk, overlap, ring=False)
+            decoded_FCHW = torch.cat(list(decode_parts(engine, unscaled_FCYX, each, split)))
+            yield float((decoded_FCHW - whole_FCHW).abs().max()) / 2
 
 
 def _piece(latents_FCYX: Tensor, frames: int) -> Tensor:

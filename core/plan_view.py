@@ -12,7 +12,7 @@ from rich.table import Table
 from .budget import describe, fit_memory
 from .config import STRATEGY_KINDS
 from .decode_budget import describe_decoding, fit_decoding
-from .devices import is_here
+from .devices import HOST_ELSEWHERE, amount, is_here
 from .errors import ConfigError
 from .pace import step_seconds
 
@@ -185,7 +185,7 @@ def _print_needs(needs: Needs, config: Config, console: Console) -> None:
 def _described(seconds_S: list[float]) -> str:
     """Return the time of all steps, and of the shortest and the longest one."""
     if not seconds_S:
-        return "not known, as it is not here"
+        return f"not known, as it is not here; its host is taken to have {amount(HOST_ELSEWHERE)} free"
     least, most = _duration(min(seconds_S)), _duration(max(seconds_S))
     each = least if least == most else f"{least} to {most}"
     return f"roughly {_duration(sum(seconds_S))}, {each} a step"

@@ -87,7 +87,7 @@ def test_a_printed_config_is_a_config_file_that_means_the_same(cli, folder):
     assert set(as_json) == set(Config.model_fields)
     chosen = {key for key, value in as_json.items() if value is not None}
     assert set(as_json) - chosen == {
-        *("memory", "preview", "trained", "variant", "weights"),
+        *("memory", "decode_overlap", "preview", "trained", "variant", "weights"),
         *("continues", "end_image", "end_frames"),
     }
     assert json.loads(cli("config", "-c", "all.yaml", "--json").stdout) == as_json

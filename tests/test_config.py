@@ -54,7 +54,7 @@ def test_a_config_survives_being_written_and_read(data):
 def test_a_resolved_config_has_nothing_left_to_choose_and_stays_as_it_is(data):
     config = resolve(load_config(data, REGISTRY), XT, REGISTRY)
     of_a_file = {"image", "preview", "end_image", "end_frames", "continues"}
-    of_memory = {"memory", "decode_chunk"}  # whoever plans to decode chooses by what is free
+    of_memory = {"memory", "decode_chunk", "decode_overlap"}  # who decodes chooses, by what is free and is needed
     assert {name for name, value in config if value is None} <= {
         "variant",
         "trained",
