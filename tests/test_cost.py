@@ -7,6 +7,7 @@ import torch
 from diffusers import UNetSpatioTemporalConditionModel
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from live import blended
 from torch.utils.flop_counter import FlopCounterMode
 
 from longtake import load_config, load_plugins
@@ -57,10 +58,7 @@ def unet_of(channels: tuple[int, ...], layers: int, attended: tuple[bool, ...]):
             cross_attention_dim=32,
             num_frames=14,
         )
-    for module in unet.modules():
-        if hasattr(module, "mix_factor"):
-            module.mix_factor = torch.nn.Parameter(torch.zeros(1))
-    return unet
+    return blended(unet)
 
 
 @given(

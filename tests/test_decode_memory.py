@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from live import Flash, Live
+from live import Flash, Live, blended
 
 import longtake
 from longtake.core.budget import work_of
@@ -66,10 +66,7 @@ def vae():
             layers_per_block=2,
             latent_channels=4,
         )
-    for module in vae.modules():
-        if hasattr(module, "mix_factor"):
-            module.mix_factor = torch.nn.Parameter(torch.zeros(1))
-    return vae
+    return blended(vae)
 
 
 def test_as_many_weights_are_counted_as_there_are(vae):

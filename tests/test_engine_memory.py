@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from live import Flash, Live
+from live import Flash, Live, blended
 
 import longtake
 from longtake.core.engine.memory import WAYS, MemoryPlan, UnetShape, Work, plan_memory, skip_bytes, workspaces
@@ -42,10 +42,7 @@ def unet():
 
     with torch.device("meta"):
         unet = UNetSpatioTemporalConditionModel(sample_size=96, num_frames=25, num_attention_heads=(5, 10, 20, 20))
-    for module in unet.modules():
-        if hasattr(module, "mix_factor"):
-            module.mix_factor = torch.nn.Parameter(torch.zeros(1))
-    return unet.half()
+    return blended(unet).half()
 
 
 def most(unet, frames: int, split: Split, make_skips=Skips, seams=None) -> int:
