@@ -84,7 +84,10 @@ def generate_and_report(plugins: Plugins, config: Config, output: Path, *, overw
 @click.pass_obj
 def config_command(plugins: Plugins, /, image: str | None, as_json: bool, **options: Any) -> None:
     """Print the whole config of a generation, nothing left to choose; it is a valid config file."""
-    data = _resolved(plugins, image, options)[0].dump()
+    config, facts = _resolved(plugins, image, options)
+    with suppress(ConfigError):  # what cannot be decoded is said by whoever decodes, or plans to
+        config = config.model_copy(update={"decode_chunk": fit_decoding(config, facts).chunk})
+    data = config.dump()
     click.echo(json.dumps(data, indent=2) if as_json else yaml.safe_dump(data, sort_keys=False).rstrip())
 
 
@@ -108,6 +111,8 @@ def plan_command(
     plan = make_plan(config, facts, shown_step=step - 1, places=range(together))
     warn_if_open(config, plan)
     needs = Needs.of(plan, config, facts)
+    if not isinstance(needs.decoding, str):
+        config = config.model_copy(update={"decode_chunk": needs.decoding.chunk})
     if output:
         from .plan_picture import draw
 
@@ -177,10 +182,7 @@ def _resolved(
         portrait = read_material(config.image, config).portrait
     elif config.end_image:
         read_image(config.end_image)
-    config = resolve(config, facts, plugins.registry, portrait=portrait, elsewhere=elsewhere)
-    with suppress(ConfigError):  # what cannot be decoded is said by whoever decodes, or plans to
-        config = config.model_copy(update={"decode_chunk": fit_decoding(config, facts).chunk})
-    return config, facts
+    return resolve(config, facts, plugins.registry, portrait=portrait, elsewhere=elsewhere), facts
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
