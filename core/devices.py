@@ -7,7 +7,7 @@ import torch
 GIB = 2**30
 # Beyond so much a chunk has no gain from being larger; on a CPU it even loses, because it leaves the cache.
 WORKSPACE = {"cpu": 24 * 2**20}
-WORKSPACE_ELSEWHERE = 2**30
+WORKSPACE_ELSEWHERE = 2 * 2**30
 UNIFIED = ("cpu", "mps")  # whose memory is the host's
 HOST_ELSEWHERE = 64 * GIB
 SHARE_OF_HOST = 0.8  # of the host's free memory, that may hold what a device has no room for

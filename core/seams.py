@@ -23,6 +23,7 @@ from .blame import is_foreign
 from .contracts import AttentionStrategy, PositionalStrategy, RangedStrategy, Span, Windows
 from .denoiser import Part
 from .embedding import embed, trained_frequencies
+from .engine.layout import weights_channels_last
 from .engine.skips import Skips
 from .engine.split import Split
 from .engine.unet import Engine
@@ -247,7 +248,8 @@ def installed(
     compiled = unet.__dict__.pop("_compiled_call_impl", None)
     unet.forward = Forward(unet, seams)
     try:
-        yield seams
+        with weights_channels_last(unet):
+            yield seams
     finally:
         if before is None:
             del unet.forward

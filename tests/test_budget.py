@@ -271,9 +271,9 @@ def test_a_small_budget_gives_the_same_video(tiny_model, picture, builtins):
 def test_a_plan_can_be_looked_at_for_a_device_that_is_not_here(cli):
     away = ("plan", "--frames", "1000", "--model", SVD_XT.name, "--dtype", "float16", "--device", "xpu:7")
     shown = cli(*away, "--memory", "24GiB").stdout
-    # As the README says: 15 GiB of the device and 28 GiB of its host.
+    # As the README says: 16 GiB of the device and 28 GiB of its host.
     assert re.search(
-        r"memory for denoising on xpu:7: about 15\.\d GiB at the most: .* the host's memory \(27\.8 GiB\)", shown
+        r"memory for denoising on xpu:7: about 16\.\d GiB at the most: .* the host's memory \(27\.8 GiB\)", shown
     )
     assert "time for denoising on xpu:7: not known, as it is not here; its host is taken to have 64.0 GiB free" in shown
     assert json.loads(cli(*away, "--memory", "24GiB", "--json").stdout)["seconds"] is None

@@ -21,7 +21,7 @@ from longtake.core.engine import decoder, resample, resblock
 from longtake.core.engine.blend import share_of_temporal
 from longtake.core.engine.decode_memory import DecodePlan, DecodeWork, plan_decoding
 from longtake.core.engine.decoder import DecoderEngine
-from longtake.core.engine.moments import moments_of_frames, normalise
+from longtake.core.engine.moments import moments_of, normalise
 from longtake.core.engine.resample import merged_kernel
 from longtake.core.engine.resblock import temporal_conv
 from longtake.core.engine.split import Split
@@ -231,12 +231,16 @@ def test_the_decoder_equals_diffusers_however_the_work_is_split(vae, frames, row
     torch.testing.assert_close(DecoderEngine(vae).run(latents, Split(workspace, **way)), stock, atol=1e-11, rtol=0)
 
 
-def wrong_normalise(states, moments, norm):
-    return normalise(states, moments._replace(total=moments.total + 1), norm)
+def wrong_normalise(states, moments, norm, plus=None):
+    return normalise(states, moments._replace(total=moments.total + 1), norm, plus)
 
 
-def wrong_frames(states, groups):
-    return moments_of_frames(states[:1], groups)
+def wrong_frames(states, groups, plus=None):
+    return moments_of(states[:1], groups, plus)
+
+
+def wrong_conv(conv, states, *, biased=True):
+    return temporal_conv(conv, states.flip(0), biased=biased)
 
 
 @pytest.mark.parametrize(
@@ -245,9 +249,9 @@ def wrong_frames(states, groups):
         (resample, "merged_kernel", lambda weight: merged_kernel(weight.flip(2))),
         (resblock, "share_of_temporal", lambda mixer: 1 - share_of_temporal(mixer)),
         (resblock, "normalise", wrong_normalise),
-        (resblock, "moments_of_frames", wrong_frames),
-        (resblock, "temporal_conv", lambda conv, states, rows=None: temporal_conv(conv, states.flip(1), rows)),
-        (decoder, "temporal_conv", lambda conv, states, rows=None: temporal_conv(conv, states.flip(1), rows)),
+        (resblock, "moments_of", wrong_frames),
+        (resblock, "temporal_conv", wrong_conv),
+        (decoder, "temporal_conv", wrong_conv),
     ],
 )
 @torch.no_grad()

@@ -139,7 +139,7 @@ def test_states_on_a_host_that_is_out_of_memory_too_become_fewer(work, budget):
     while plan is not None and plan.on_host:
         smaller = plan.smaller()
         assert smaller is None or not smaller.on_host or smaller.held < plan.held or smaller.peak < plan.peak
-        assert smaller is not None or plan.chunk <= FEWEST or plan.work.frames <= FEWEST
+        assert smaller is not None or plan.together == plan.work.together(min(FEWEST, plan.work.frames))
         plan = smaller
 
 

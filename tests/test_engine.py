@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 
 from longtake import installed
 from longtake.core.engine import resample, resblock, transformer
+from longtake.core.engine import unet as engine_unet
 from longtake.core.engine.blend import share_of_temporal
-from longtake.core.engine.linear import run_linear
-from longtake.core.engine.moments import merge_moments, moments_of_frames, normalise
+from longtake.core.engine.linear import run_half, run_linear
+from longtake.core.engine.moments import group_norm, layer_norm, merge_moments, moments_of, normalise
 from longtake.core.engine.resample import Upsampler, merged_kernel
-from longtake.core.engine.resblock import ResBlock, temporal_conv
+from longtake.core.engine.resblock import ResBlock, plus_of, temporal_conv
 from longtake.core.engine.skips import HostSkips
 from longtake.core.engine.split import Source, Split
 from longtake.core.engine.times import TimeEmbedding
@@ -75,16 +76,32 @@ def wrong_share(mixer):
     return 1 - share_of_temporal(mixer)
 
 
-def wrong_normalise(states, moments, norm):
-    return normalise(states, moments._replace(total=moments.total + 1), norm)
+def wrong_normalise(states, moments, norm, plus=None):
+    return normalise(states, moments._replace(total=moments.total + 1), norm, plus)
 
 
-def wrong_frames(states, groups):
-    return moments_of_frames(states[:1], groups)
+def wrong_frames(states, groups, plus=None):
+    return moments_of(states[:1], groups, plus)
 
 
-def wrong_conv(conv, states, rows=None):
-    return temporal_conv(conv, states.flip(1), rows)
+def wrong_group_norm(states, norm, plus=None, *, silu=True):
+    return group_norm(states, norm, plus, silu=silu) * 1.001
+
+
+def wrong_layer_norm(states, norm):
+    return layer_norm(states, norm) * 1.001
+
+
+def wrong_rows_of_time(conv, rows):
+    return 1.001 * plus_of(conv, rows)
+
+
+def wrong_half(layer, states, half):
+    return run_half(layer, states, 1 - half)
+
+
+def wrong_conv(conv, states, *, biased=True):
+    return temporal_conv(conv, states.flip(0), biased=biased)
 
 
 def wrong_bias(block, token):
@@ -114,11 +131,16 @@ def wrong_rows(rows, chunk):
         (resblock, "share_of_temporal", wrong_share),
         (transformer, "share_of_temporal", wrong_share),
         (resblock, "normalise", wrong_normalise),
-        (resblock, "moments_of_frames", wrong_frames),
+        (resblock, "moments_of", wrong_frames),
+        (resblock, "group_norm", wrong_group_norm),
+        (transformer, "group_norm", wrong_group_norm),
+        (engine_unet, "group_norm", wrong_group_norm),
+        (transformer, "run_half", wrong_half),
         (resblock, "temporal_conv", wrong_conv),
         (transformer, "token_bias", wrong_bias),
         (resblock, "rows_of", wrong_rows),
-        (resblock, "bias_plus", wrong_plus),
+        (resblock, "plus_of", wrong_rows_of_time),
+        (transformer, "layer_norm", wrong_layer_norm),
         (transformer, "bias_plus", wrong_plus),
         (transformer, "run_linear", wrong_linear),
         (TimeEmbedding, "project", wrong_time),

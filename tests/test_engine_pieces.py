@@ -8,11 +8,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
-from longtake.core.engine.linear import has_onednn, run_linear
-from longtake.core.engine.moments import merge_moments, moments_of, moments_of_frames, normalise
+from longtake.core.engine.layout import channels_last, states_of, tokens_of
+from longtake.core.engine.linear import has_onednn, run_half, run_linear
+from longtake.core.engine.moments import group_norm, merge_moments, moments_of, normalise
 from longtake.core.engine.resample import merged_kernel
 from longtake.core.engine.resblock import temporal_conv
 from longtake.core.engine.skips import HostSkips
@@ -32,14 +33,15 @@ def test_doubling_and_convolving_is_one_transposed_convolution(rows, columns, gi
     torch.testing.assert_close(got, expected, atol=1e-12, rtol=0)
 
 
-@given(sizes=st.lists(st.integers(1, 30), min_size=1, max_size=6), shift=st.floats(-1e3, 1e3))
-def test_moments_of_parts_merge_into_those_of_the_whole(sizes, shift):
-    numbers = random(3, sum(sizes)) + shift
-    merged = merge_moments([moments_of(part) for part in numbers.split(sizes, dim=1)])
-    whole = moments_of(numbers)
-    assert merged.total == whole.total == sum(sizes)
-    torch.testing.assert_close(merged.mean_G, whole.mean_G, rtol=1e-12, atol=1e-12)
-    torch.testing.assert_close(merged.squares_G, whole.squares_G, rtol=1e-9, atol=1e-9)
+@given(sizes=st.lists(st.integers(1, 5), min_size=1, max_size=6), pixels=st.integers(1, 9), shift=st.floats(-1e3, 1e3))
+def test_moments_of_parts_merge_into_those_of_the_whole(sizes, pixels, shift):
+    numbers = random(sum(sizes), pixels, 6) + shift
+    merged = merge_moments([moments_of(part, 3) for part in numbers.split(sizes)])
+    groups = numbers.unflatten(2, (3, 2)).movedim(2, 0).flatten(1)
+    assert merged.total == groups.shape[1]
+    torch.testing.assert_close(merged.mean_RG[0], groups.mean(dim=1), rtol=1e-12, atol=1e-12)
+    expected = groups.var(dim=1, correction=0) * groups.shape[1]
+    torch.testing.assert_close(merged.squares_RG[0], expected, rtol=1e-9, atol=1e-9)
 
 
 @given(
@@ -68,6 +70,15 @@ def test_both_kernels_give_what_the_layer_gives(rows, channels, outputs, biased,
         torch.testing.assert_close(run_linear(layer, states, other).double(), replaced, atol=1e-5, rtol=1e-5)
 
 
+@given(states=st.integers(1, 5), channels=st.integers(1, 9), outputs=st.integers(1, 9), biased=st.booleans())
+def test_halves_of_a_layer_are_its_halves(states, channels, outputs, biased):
+    layer = torch.nn.Linear(channels, 2 * outputs, bias=biased).double()
+    with torch.no_grad():
+        expected, numbers = layer(random(states, channels)), random(states, channels)
+        got = torch.cat([run_half(layer, numbers, half) for half in (0, 1)], dim=-1)
+    torch.testing.assert_close(got, expected, atol=1e-12, rtol=1e-12)
+
+
 def test_hooks_of_a_layer_are_honoured():
     layer = torch.nn.Linear(3, 4)
     layer.register_forward_hook(lambda module, given, made: made + 1)
@@ -77,21 +88,67 @@ def test_hooks_of_a_layer_are_honoured():
 
 
 def test_moments_keep_their_digits_where_the_mean_is_large():
-    numbers = 1000 + random(2, 5000)
-    found = moments_of(numbers.float())
-    torch.testing.assert_close(found.squares_G.double(), moments_of(numbers).squares_G, rtol=1e-3, atol=0)
+    numbers = 1000 + random(2, 1250, 4)
+    found = moments_of(numbers.float(), 2)
+    torch.testing.assert_close(found.squares_RG.double(), moments_of(numbers, 2).squares_RG, rtol=1e-3, atol=0)
 
 
-@given(frames=st.integers(1, 6), pixels=st.integers(1, 12), groups=st.sampled_from([1, 2, 4]))
-@settings(max_examples=20)
-def test_a_norm_from_moments_is_the_temporal_group_norm(frames, pixels, groups):
+def some_norm(groups: int) -> nn.GroupNorm:
     norm = nn.GroupNorm(groups, 8).double()
     nn.init.normal_(norm.weight)
     nn.init.normal_(norm.bias)
-    states = random(frames, 8, pixels)
-    expected = norm(states.transpose(0, 1)[None])[0].transpose(0, 1)
-    got = normalise(states, moments_of_frames(states, groups), norm)
-    torch.testing.assert_close(got, expected, atol=1e-10, rtol=0)
+    return norm
+
+
+def some_rows(rows: str, frames: int) -> Tensor | None:
+    return {"none": None, "one": 5 * random(1, 8, seed=2), "each": 5 * random(frames, 8, seed=2)}[rows]
+
+
+ROWS = st.sampled_from(["none", "one", "each"])
+
+
+@given(
+    frames=st.integers(1, 6),
+    pixels=st.integers(1, 12),
+    groups=st.sampled_from([1, 2, 4]),
+    silu=st.booleans(),
+    rows=ROWS,
+)
+@settings(max_examples=30)
+def test_a_norm_from_moments_is_the_temporal_group_norm(frames, pixels, groups, silu, rows):
+    norm, states, plus = some_norm(groups), random(frames, pixels, 8), some_rows(rows, frames)
+    added = states if plus is None else states + plus[:, None]
+    expected = norm(added.permute(2, 0, 1)[None])[0].permute(1, 2, 0)
+    got = normalise(states, merge_moments([moments_of(states, groups, plus)]), norm, plus, silu=silu)
+    torch.testing.assert_close(got, functional.silu(expected) if silu else expected, atol=1e-10, rtol=0)
+
+
+@given(
+    frames=st.integers(1, 4),
+    size=st.tuples(st.integers(1, 5), st.integers(1, 5)),
+    silu=st.booleans(),
+    hooked=st.booleans(),
+    rows=ROWS,
+)
+@settings(max_examples=30)
+def test_a_group_norm_is_that_of_pytorch_and_keeps_channels_last(frames, size, silu, hooked, rows):
+    norm, states, plus = some_norm(4), channels_last(random(frames, 8, *size)), some_rows(rows, frames)
+    if hooked:
+        norm.register_forward_hook(lambda module, given, made: made + 1)
+    expected = norm(states if plus is None else states + plus[..., None, None])
+    got = group_norm(states, norm, plus, silu=silu)
+    torch.testing.assert_close(got, functional.silu(expected) if silu else expected, atol=1e-10, rtol=0)
+    assert hooked or got.is_contiguous(memory_format=torch.channels_last)
+
+
+@given(frames=st.integers(1, 4), channels=st.integers(1, 4), size=st.tuples(st.integers(1, 4), st.integers(1, 4)))
+def test_tokens_are_the_memory_of_the_states(frames, channels, size):
+    states = channels_last(random(frames, channels, *size))
+    tokens = tokens_of(states)
+    assert tokens.shape == (frames, size[0] * size[1], channels)
+    tokens += 1
+    assert torch.equal(states, random(frames, channels, *size) + 1)
+    assert torch.equal(states_of(tokens, states.shape[2:]), states)
 
 
 @given(frames=st.integers(1, 6), pixels=st.integers(1, 9))
@@ -99,11 +156,10 @@ def test_a_norm_from_moments_is_the_temporal_group_norm(frames, pixels, groups):
 def test_the_convolution_over_frames_is_one_over_frames_by_pixels(frames, pixels):
     torch.manual_seed(0)
     conv = nn.Conv3d(4, 6, (3, 1, 1), padding=(1, 0, 0)).double()
-    states, rows = random(4, frames, pixels), random(frames, 6, seed=1)
-    expected = conv(states[None, ..., None])[0, ..., 0]
+    states = random(frames, pixels, 4)
+    expected = conv(states.permute(2, 0, 1)[None, ..., None])[0, ..., 0].permute(1, 2, 0)
     torch.testing.assert_close(temporal_conv(conv, states), expected, atol=1e-12, rtol=0)
-    torch.testing.assert_close(temporal_conv(conv, states, rows[:1]), expected + rows[0, :, None, None])
-    torch.testing.assert_close(temporal_conv(conv, states, rows), expected + rows.T[:, :, None])
+    torch.testing.assert_close(temporal_conv(conv, states, biased=False) + conv.bias, expected, atol=1e-12, rtol=0)
 
 
 @given(count=st.integers(1, 40), each=st.integers(1, 20), workspace=st.none() | st.integers(1, 300))
@@ -116,7 +172,7 @@ def test_chunks_cover_everything_once_in_order_and_within_the_workspace(count, e
     most = count if workspace is None else max(1, workspace // each)
     assert len(chunks) <= -(-count // most)  # no more of them than needed
     numbers, seen = torch.arange(count).repeat(3, 1), []
-    split.over_pixels(lambda number, part: seen.append((number, part[0].tolist())), numbers, 1, each)
+    split.over_pixels(lambda number, part: seen.append((number, part[0, :, 0].tolist())), numbers[..., None], each)
     assert [pixel for _, part in seen for pixel in part] == list(range(count))
     assert [number for number, _ in seen] == list(range(len(seen)))
     whole = Whole(count)

@@ -58,18 +58,18 @@ class Sharded(Split):
     def place_of(self, chunk):
         return slice(self.first + chunk.start, self.first + chunk.stop)
 
-    def over_pixels(self, run, states, dim, each, *, whole=False, writes=True):
+    def over_pixels(self, run, states, each, *, whole=False, writes=True):
         video = torch.cat(self.exchange.all(self.rank, states))
-        shares = [torch.arange(video.shape[dim])] * len(COUNTS) if whole else torch.arange(video.shape[dim]).chunk(3)
+        shares = [torch.arange(video.shape[1])] * len(COUNTS) if whole else torch.arange(video.shape[1]).chunk(3)
         mine = shares[self.rank] if self.rank < len(shares) else torch.arange(0)
         if not len(mine):  # fewer pixels than devices
-            made, part = [], video.narrow(dim, 0, 0)
+            made, part = [], video[:, :0]
         else:
-            part = video.index_select(dim, mine)
-            made = Split.over_pixels(self, run, part, dim, each, whole=whole, writes=writes)
+            part = video[:, mine]
+            made = Split.over_pixels(self, run, part, each, whole=whole, writes=writes)
         if writes:
             for share, done in zip(shares, self.exchange.all(self.rank, part), strict=False):
-                states.index_copy_(dim, share, done[self.first : self.first + len(states)])
+                states[:, share] = done[self.first : self.first + len(states)]
         return made
 
 

@@ -169,10 +169,12 @@ class DecodePlan:
             if plan is not None:
                 return plan
         fewer = plan_decoding(work, self.peak, host, self.workspace, most=max(FEWEST, self.chunk // 2))
-        if fewer and fewer.chunk < self.chunk:
+        if fewer and fewer.chunk < self.chunk and (fewer.peak, fewer.held) < (self.peak, self.held):
             return fewer
         least = least_decoding(work, on_host=self.on_host)
-        return replace(least, budget=self.budget, host=host) if least.peak < self.peak else None
+        if (least.peak, least.held) < (self.peak, self.held):
+            return replace(least, budget=self.budget, host=host)
+        return None
 
 
 # Whether what lies between is kept, and states are held in the host's memory; the fastest way first.

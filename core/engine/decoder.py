@@ -11,8 +11,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
+from .layout import channels_last, tokens_of
+from .moments import group_norm
 from .resample import Upsampler
 from .resblock import ResBlock, temporal_conv
 from .split import Source, Split
@@ -45,7 +46,7 @@ class DecoderEngine:
 
         What a block is given is spent when it has been read: nothing else needs it, unlike in the UNet.
         """
-        walk = Walk(latents_FCYX, split, None)
+        walk = Walk(channels_last(latents_FCYX), split, None)
         walk.each(self.decoder.conv_in, self.decoder.conv_in.out_channels)
         walk.resnet(self._first, split.source(walk.states, spent=True))
         for resnet, attention in zip(self._others, self._attentions, strict=False):  # as diffusers pairs them
@@ -57,24 +58,22 @@ class DecoderEngine:
                 walk.resnet(resnet, _enlarged(walk.states, enlarge, split))
                 enlarge = []
             enlarge = upsamplers
-        walk.each(self._colours, walk.states.shape[1])
+        walk.each(self._colours, 4 * walk.states.shape[1])
         self._over_time(walk.states, split)
         return walk.states
 
     def _colours(self, states_FCYX: Tensor) -> Tensor:
-        active_FCYX = functional.silu(self.decoder.conv_norm_out(states_FCYX), inplace=True)
-        colours_FRYX: Tensor = self.decoder.conv_out(active_FCYX)
+        colours_FRYX: Tensor = self.decoder.conv_out(group_norm(states_FCYX, self.decoder.conv_norm_out))
         return colours_FRYX
 
     def _over_time(self, colours_FRYX: Tensor, split: Split) -> None:
         """Let the last convolution, over frames, make new colours in the place of these."""
 
-        def mix(_: int, part_FRP: Tensor) -> None:
-            mixed_RFP = temporal_conv(self.decoder.time_conv_out, part_FRP.transpose(0, 1))
-            part_FRP.copy_(mixed_RFP.transpose(0, 1))
+        def mix(_: int, part_FPR: Tensor) -> None:
+            part_FPR.copy_(temporal_conv(self.decoder.time_conv_out, part_FPR))
 
-        colours_FRP = colours_FRYX.flatten(2)
-        split.over_pixels(mix, colours_FRP, 2, 2 * colours_FRP.shape[1] * colours_FRP.element_size())
+        colours_FPR = tokens_of(colours_FRYX)
+        split.over_pixels(mix, colours_FPR, 2 * colours_FPR.shape[2] * colours_FPR.element_size())
 
 
 def _enlarged(states: Tensor, enlarge: list[Upsampler], split: Split) -> Source:

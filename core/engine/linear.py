@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from .wrapped import is_plain
@@ -22,11 +22,20 @@ def run_linear(layer: Any, states_XC: Tensor, bias_O: Tensor | None = None) -> T
     if not is_plain(layer):
         made_XO: Tensor = layer(states_XC)
         return made_XO
-    bias_O = layer.bias if bias_O is None else bias_O
+    return _product(states_XC, layer.weight, layer.bias if bias_O is None else bias_O)
+
+
+def run_half(layer: nn.Linear, states_XC: Tensor, half: int) -> Tensor:
+    """Return the first (0) or the second half (1) of what a plain layer gives."""
+    weight_OC = layer.weight.chunk(2)[half]
+    return _product(states_XC, weight_OC, None if layer.bias is None else layer.bias.chunk(2)[half])
+
+
+def _product(states_XC: Tensor, weight_OC: Tensor, bias_O: Tensor | None) -> Tensor:
     if has_onednn(states_XC):
-        made_XO = torch.ops.mkldnn._linear_pointwise(states_XC, layer.weight, bias_O, "none", [], "")
+        made_XO: Tensor = torch.ops.mkldnn._linear_pointwise(states_XC, weight_OC, bias_O, "none", [], "")
         return made_XO
-    return functional.linear(states_XC, layer.weight, bias_O)
+    return functional.linear(states_XC, weight_OC, bias_O)
 
 
 def has_onednn(states: Tensor) -> bool:

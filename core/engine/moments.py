@@ -1,9 +1,9 @@
-"""Temporal group norm in two passes, so that neither all frames nor all pixels need be in one place.
+"""Norms, and those of groups from moments, so that neither all frames nor all pixels need be in one place.
 
-A temporal group norm takes its statistics over the frames, rows and columns of a video. Each part gives its count, mean
-and sum of squared deviations; these merge exactly (Chan, Golub and LeVeque 1979, equations 2.1).
+A group norm of a frame takes its statistics over rows and columns, a temporal one over the frames as well. Each part
+gives its count, mean and sum of squared deviations; these merge exactly (Chan, Golub and LeVeque 1979, equations 2.1).
 
-Shape suffixes: F = frames, C = channels, G = groups, P = pixels, E = elements of a group, S = parts.
+Shape suffixes: F = frames, P = pixels, C = channels, G = groups, R = rows, one for each frame or one for all.
 """
 
 from __future__ import annotations
@@ -15,24 +15,37 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .wrapped import at_work
+from .fused import kernels_for
+from .layout import states_of, tokens_of
+from .wrapped import at_work, is_plain
 
 
 class Moments(NamedTuple):
     """Of each group of channels: how many numbers, their mean, the sum of their squared deviations from it."""
 
     total: int
-    mean_G: Tensor
-    squares_G: Tensor
+    mean_RG: Tensor
+    squares_RG: Tensor
 
 
-def moments_of(groups_GE: Tensor) -> Moments:
-    """Return the moments of numbers that stand in one row for each group; at least in float32."""
-    wide_GE = groups_GE.to(torch.promote_types(groups_GE.dtype, torch.float32))
-    mean_G1 = wide_GE.mean(dim=-1, keepdim=True)
+def moments_of(states_FPC: Tensor, groups: int, plus_RC: Tensor | None = None) -> Moments:
+    """Return the moments of each frame, a row for each; at least in float32.
+
+    They are those of the states plus ``plus_RC``, a row for each frame or one for all, which is not added to them.
+    """
+    pixels, channels = states_FPC.shape[1:]
+    total = pixels * channels // groups
+    if kernels := kernels_for(states_FPC):
+        return Moments(total, *kernels.moments(states_FPC, groups, plus_RC))
+    wide_FPC = states_FPC.to(torch.promote_types(states_FPC.dtype, torch.float32))
+    mean_FC = wide_FPC.mean(dim=1)
     # From the mean rather than from the sum of squares, of which little would be left where the mean is large.
-    squares_G = torch.linalg.vector_norm(wide_GE - mean_G1, dim=-1).square()
-    return Moments(groups_GE.shape[-1], mean_G1[..., 0], squares_G)
+    squares_FC = (wide_FPC - mean_FC[:, None]).square_().sum(dim=1)
+    mean_FC = mean_FC if plus_RC is None else mean_FC + plus_RC
+    mean_FGE, squares_FGE = (each_FC.unflatten(1, (groups, -1)) for each_FC in (mean_FC, squares_FC))
+    mean_FG1 = mean_FGE.mean(dim=2, keepdim=True)
+    squares_FG = squares_FGE.sum(dim=2) + pixels * (mean_FGE - mean_FG1).square().sum(dim=2)
+    return Moments(total, mean_FG1[..., 0], squares_FG)
 
 
 def moments_bytes(channels: int, number: int) -> int:
@@ -42,36 +55,58 @@ def moments_bytes(channels: int, number: int) -> int:
 
 
 def merge_moments(parts: Sequence[Moments]) -> Moments:
-    """Return the moments of all parts together."""
-    total = sum(part.total for part in parts)
+    """Return the moments of all rows of all parts together, in one row."""
+    total = sum(part.total * len(part.mean_RG) for part in parts)
     # Counts stay numbers of Python: as tensors they would have to be sent to the device, which it waits for.
-    mean_G = torch.stack([part.total / total * part.mean_G for part in parts]).sum(dim=0)
-    squares_G = torch.stack([part.squares_G + part.total * (part.mean_G - mean_G).square() for part in parts])
-    return Moments(total, mean_G, squares_G.sum(dim=0))
+    mean_1G = sum(part.total / total * part.mean_RG.sum(dim=0, keepdim=True) for part in parts)
+    squares_1G = sum(
+        (part.squares_RG + part.total * (part.mean_RG - mean_1G).square()).sum(dim=0, keepdim=True) for part in parts
+    )
+    assert isinstance(mean_1G, Tensor) and isinstance(squares_1G, Tensor), "there are no parts"
+    return Moments(total, mean_1G, squares_1G)
 
 
-def moments_of_frames(states_FCP: Tensor, groups: int) -> Moments:
-    """Return the moments of whole frames, (F, C, P)."""
-    frames = len(states_FCP)
-    each = moments_of(states_FCP.reshape(frames * groups, -1))
-    means_FG, squares_FG = each.mean_G.view(frames, -1), each.squares_G.view(frames, -1)
-    mean_G = means_FG.mean(dim=0)
-    between_G = each.total * (means_FG - mean_G).square().sum(dim=0)
-    return Moments(frames * each.total, mean_G, squares_FG.sum(dim=0) + between_G)
+def normalise(
+    states_FPC: Tensor, moments: Moments, norm: nn.GroupNorm, plus_RC: Tensor | None = None, *, silu: bool = True
+) -> Tensor:
+    """Return what ``norm`` gives where the statistics are these, and SiLU of it where asked.
 
-
-def normalise(states_NCE: Tensor, moments: Moments, norm: nn.GroupNorm) -> Tensor:
-    """Return what ``norm`` gives where the statistics are these; channels are the second dimension."""
+    It is given the states plus ``plus_RC``, a row for each frame or one for all.
+    """
     if "forward" in vars(norm):  # wrapped: its weights may have to be brought
         with at_work(norm):
-            return _normalise(states_NCE, moments, norm)
-    return _normalise(states_NCE, moments, norm)
+            return _normalise(states_FPC, moments, norm, plus_RC, silu)
+    return _normalise(states_FPC, moments, norm, plus_RC, silu)
 
 
-def _normalise(states_NCE: Tensor, moments: Moments, norm: nn.GroupNorm) -> Tensor:
-    channels_each = norm.num_channels // norm.num_groups
-    variance_G = moments.squares_G / moments.total
-    mean_C, variance_C = (each_G.repeat_interleave(channels_each) for each_G in (moments.mean_G, variance_G))
-    # A batch norm with given statistics is the same formula, in one pass.
-    weight_C, bias_C = norm.weight.to(mean_C), norm.bias.to(mean_C)
-    return functional.batch_norm(states_NCE, mean_C, variance_C, weight_C, bias_C, training=False, eps=norm.eps)
+def _normalise(states_FPC: Tensor, moments: Moments, norm: nn.GroupNorm, plus_RC: Tensor | None, silu: bool) -> Tensor:
+    if kernels := kernels_for(states_FPC):
+        made_FPC: Tensor = kernels.normalised(states_FPC, *moments, norm, plus_RC, silu=silu)
+        return made_FPC
+    factor_RG = torch.rsqrt(moments.squares_RG / moments.total + norm.eps)
+    factor_RC, mean_RC = (
+        each_RG.repeat_interleave(norm.num_channels // norm.num_groups, dim=1)
+        for each_RG in (factor_RG, moments.mean_RG)
+    )
+    scale_RC = factor_RC * norm.weight.to(factor_RC)
+    mean_RC = mean_RC if plus_RC is None else mean_RC - plus_RC
+    shift_RC = torch.addcmul(norm.bias.to(factor_RC), mean_RC, scale_RC.expand_as(mean_RC), value=-1)
+    scaled_FPC = torch.addcmul(shift_RC[:, None], states_FPC, scale_RC[:, None])
+    return (functional.silu(scaled_FPC, inplace=True) if silu else scaled_FPC).to(states_FPC.dtype)
+
+
+def group_norm(states_FCYX: Tensor, norm: nn.GroupNorm, plus_RC: Tensor | None = None, *, silu: bool = True) -> Tensor:
+    """Return what a group norm makes of each frame plus a row, and SiLU of it where asked, with channels last."""
+    if not is_plain(norm):
+        normed_FCYX: Tensor = norm(states_FCYX if plus_RC is None else states_FCYX + plus_RC[..., None, None])
+        return functional.silu(normed_FCYX, inplace=True) if silu else normed_FCYX
+    states_FPC = tokens_of(states_FCYX)
+    moments = moments_of(states_FPC, norm.num_groups, plus_RC)
+    return states_of(_normalise(states_FPC, moments, norm, plus_RC, silu), states_FCYX.shape[2:])
+
+
+def layer_norm(states_FPC: Tensor, norm: nn.LayerNorm) -> Tensor:
+    """Return what a norm over the channels of each token gives."""
+    kernels = kernels_for(states_FPC) if is_plain(norm) else None
+    normed_FPC: Tensor = kernels.layer_normed(states_FPC, norm) if kernels else norm(states_FPC)
+    return normed_FPC

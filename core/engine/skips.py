@@ -43,9 +43,7 @@ class HostSkips(Skips):
 
     def store(self, states_FCYX: Tensor) -> Source:
         """Copy states to the host."""
-        host_FCYX = torch.empty(
-            states_FCYX.shape, dtype=states_FCYX.dtype, pin_memory=self._copies is not None, device="cpu"
-        )
+        host_FCYX = torch.empty_like(states_FCYX, pin_memory=self._copies is not None, device="cpu")
         if self._copies is None:
             host_FCYX.copy_(states_FCYX)
         else:

@@ -6,7 +6,7 @@ only the methods of :class:`Split`: one that keeps some of the frames on each of
 pixels before ``over_pixels`` runs and back afterwards, and merges moments over the devices (``tests/test_sharded.py``
 does so with threads). What is here already may hold the decoder's states in the host's memory and bring each chunk.
 
-Shape suffixes: F = frames, C = channels, Y, X = rows, columns.
+Shape suffixes: F = frames, C = channels, Y, X = rows, columns, P = pixels.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from .compiled import Piece, compiled
+from .layout import channels_last
 from .moments import Moments, merge_moments
 
 Result = TypeVar("Result")
@@ -86,8 +87,7 @@ class Split:
     def over_pixels(
         self,
         run: Callable[[int, Tensor], Result],
-        states: Tensor,
-        dim: int,
+        states_FPC: Tensor,
         each: int,
         *,
         whole: bool = False,
@@ -97,31 +97,30 @@ class Split:
 
         Args:
             run: what is done with a chunk.
-            states: of all frames; frames come first.
-            dim: that of the pixels.
+            states_FPC: of all frames.
             each: bytes that the work on one pixel of one frame takes.
             whole: whether the work needs all pixels at a time, whatever it takes.
             writes: whether ``run`` writes new states into the chunk.
 
         """
-        pixels, made = states.shape[dim], []
+        (frames, pixels, channels), made = states_FPC.shape, []
         if self.bring_to is not None:
-            each += states[0].numel() // pixels * states.element_size()
-        chunks = iter([slice(0, pixels)]) if whole else self._chunks(pixels, each * len(states))
+            each += channels * states_FPC.element_size()
+        chunks = iter([slice(0, pixels)]) if whole else self._chunks(pixels, each * frames)
         for number, chunk in enumerate(chunks):
-            held = states.narrow(dim, chunk.start, chunk.stop - chunk.start)
-            part = self.bring(held)
-            made.append(run(number, part))
-            if writes and part is not held:
-                held.copy_(part)
+            held_FPC = states_FPC[:, chunk]
+            part_FPC = self.bring(held_FPC)
+            made.append(run(number, part_FPC))
+            if writes and part_FPC is not held_FPC:
+                held_FPC.copy_(part_FPC)
         return made
 
-    def counted_of(self, states: Tensor, start: int = 0, dim: int = 0) -> Tensor:
+    def counted_of(self, states: Tensor, start: int = 0) -> Tensor:
         """Return those of some states whose frames are counted; the first of them is frame ``start``."""
         if self.counted is None:
             return states
-        first, last = (min(max(frame - start, 0), states.shape[dim]) for frame in self.counted)
-        return states.narrow(dim, first, last - first)
+        first, last = (min(max(frame - start, 0), len(states)) for frame in self.counted)
+        return states[first:last]
 
     def ready(self, piece: Piece) -> Piece:
         """Return a piece of the computation as it is to be run: as it is, or compiled."""
@@ -160,7 +159,7 @@ class Source:
 
 
 class Whole:
-    """States of all frames, gathered chunk by chunk; a single chunk is taken as it is, without a copy.
+    """States of all frames, or tokens, gathered chunk by chunk; a single chunk is taken as it is, without a copy.
 
     Args:
         frames: how many.
@@ -178,7 +177,7 @@ class Whole:
     def put(self, chunk: slice, part: Tensor) -> None:
         """Take the states of a chunk of frames."""
         if len(part) == self._frames and self._where is None:
-            self._states = part
+            self._states = channels_last(part) if part.ndim == 4 else part
             return
         if self._states is None:
             self._states = self._room(torch.Size((self._frames, *part.shape[1:])), part)
@@ -187,7 +186,8 @@ class Whole:
     def _room(self, shape: torch.Size, like: Tensor) -> Tensor:
         if self._spent is not None and self._spent.shape == shape:
             return self._spent
-        return like.new_empty(shape, device=self._where)
+        memory = torch.channels_last if len(shape) == 4 else torch.contiguous_format
+        return torch.empty(shape, dtype=like.dtype, device=self._where or like.device, memory_format=memory)
 
     @property
     def states(self) -> Tensor:

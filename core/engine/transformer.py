@@ -1,7 +1,8 @@
 """The spatio-temporal transformer: spatial blocks over chunks of frames, temporal ones over chunks of pixels.
 
-Tokens keep one layout, (F, P, C), from beginning to end: a linear layer does not care which frames and pixels its rows
-are, and temporal attention takes a view in which frames stand where the kernel wants them.
+Tokens keep one layout, (F, P, C), from beginning to end, that of the states with channels last: a linear layer does not
+care which frames and pixels its rows are, and temporal attention takes a view in which frames stand where the kernel
+wants them.
 
 Shape suffixes: F = frames, P = pixels, C = channels, Y, X = rows, columns, K = channels of the image embedding,
 N = heads, D = channels per head.
@@ -18,7 +19,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from .blend import share_of_temporal
-from .linear import run_linear
+from .fused import kernels_for
+from .layout import states_of, tokens_of
+from .linear import run_half, run_linear
+from .moments import group_norm, layer_norm
 from .split import Split, Whole
 from .wrapped import bias_plus, check_attention, is_plain
 
@@ -74,14 +78,12 @@ class Transformer:
                 split.ready(spatial_block)(spatial, tokens_FPC[chunk], bias_C)
             self._temporal(temporal, tokens_FPC, token_1K, strategies, split, size)
         for chunk in split.over_frames(len(tokens_FPC), each):
-            made_FPC = run_linear(self.module.proj_out, tokens_FPC[chunk])
-            states_FCYX[chunk] += made_FPC.transpose(1, 2).unflatten(2, states_FCYX.shape[2:])
+            split.ready(_add_tokens)(self.module, tokens_FPC[chunk], states_FCYX[chunk])
 
     def _tokens(self, states_FCYX: Tensor, split: Split, each: int) -> Tensor:
         whole = Whole(len(states_FCYX))
         for chunk in split.over_frames(len(states_FCYX), each):
-            normed_FPC = self.module.norm(states_FCYX[chunk]).flatten(2).transpose(1, 2).contiguous()
-            whole.put(chunk, run_linear(self.module.proj_in, normed_FPC))
+            whole.put(chunk, split.ready(_tokens)(self.module, states_FCYX[chunk]))
         return whole.states
 
     def _temporal(
@@ -113,7 +115,7 @@ class Transformer:
         code_FC = self._code(windows.size if windows else frames, tokens_FPC, strategies)
         each = block_bytes(self.module.inner_dim, tokens_FPC.element_size())
         run, all_pixels = by_window if windows else whole, strategies.whole_frames(frames)
-        split.over_pixels(run, tokens_FPC, 1, each, whole=all_pixels)
+        split.over_pixels(run, tokens_FPC, each, whole=all_pixels)
 
     def _code(self, frames: int, tokens_FPC: Tensor, strategies: Strategies) -> Tensor:
         def placed() -> Tensor:
@@ -122,6 +124,14 @@ class Transformer:
             return placed_FC
 
         return strategies.shared((self.module, frames), placed)
+
+
+def _tokens(module: Any, states_FCYX: Tensor) -> Tensor:
+    return run_linear(module.proj_in, tokens_of(group_norm(states_FCYX, module.norm, silu=False)))
+
+
+def _add_tokens(module: Any, tokens_FPC: Tensor, states_FCYX: Tensor) -> None:
+    states_FCYX += states_of(run_linear(module.proj_out, tokens_FPC), states_FCYX.shape[2:])
 
 
 def as_it_is(piece: Any) -> Any:
@@ -155,7 +165,7 @@ def temporal_block(
     return made_FPC
 
 
-def _plus(states_FPC: Tensor, layers: Any, norm: nn.Module, residual: bool) -> Tensor:
+def _plus(states_FPC: Tensor, layers: Any, norm: nn.LayerNorm, residual: bool) -> Tensor:
     """Return what a feed-forward makes of the states, added to them, in place, where it is a residual."""
     made_FPC = feed_forward(layers, norm, states_FPC)
     return states_FPC.add_(made_FPC) if residual else made_FPC
@@ -177,7 +187,7 @@ def _attend_over_frames(block: Any, states_FPC: Tensor, bias_C: Tensor, attend: 
 
 def _heads(block: Any, states_XYC: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return queries, keys and values of self-attention, (…, N, D)."""
-    attention, normed_XYC = block.attn1, block.norm1(states_XYC)
+    attention, normed_XYC = block.attn1, layer_norm(states_XYC, block.norm1)
     q, k, v = (
         run_linear(project, normed_XYC).unflatten(-1, (attention.heads, -1))
         for project in (attention.to_q, attention.to_k, attention.to_v)
@@ -194,16 +204,27 @@ def _project_out(attention: Any, seen_XYC: Tensor, bias_C: Tensor) -> Tensor:
     return run_linear(linear, seen_XYC, bias_plus(linear, bias_C))
 
 
-def feed_forward(layers: Any, norm: nn.Module, states_XYC: Tensor) -> Tensor:
-    """Return what diffusers' ``FeedForward`` with a GEGLU makes of the norm; the product takes the gate's place."""
+def feed_forward(layers: Any, norm: nn.LayerNorm, states_XYC: Tensor) -> Tensor:
+    """Return what diffusers' ``FeedForward`` with a GEGLU makes of the norm.
+
+    Hidden states and gate come from the two halves of one layer, run one after the other, so that each is in one
+    piece and their product takes the gate's place.
+    """
     gated, _, project = layers.net
-    hidden, gate = run_linear(gated.proj, norm(states_XYC)).chunk(2, dim=-1)
-    return run_linear(project, functional.gelu(gate).mul_(hidden))
+    normed_XYC = layer_norm(states_XYC, norm)
+    if is_plain(gated.proj):
+        gate, hidden = (run_half(gated.proj, normed_XYC, half) for half in (1, 0))
+    else:
+        hidden, gate = (each.contiguous() for each in gated.proj(normed_XYC).chunk(2, dim=-1))
+    if kernels := kernels_for(gate):
+        return run_linear(project, kernels.gated_(gate, hidden))
+    return run_linear(project, torch.ops.aten.gelu_(gate).mul_(hidden))
 
 
 def block_bytes(channels: int, number: int) -> int:
     """Return how much one token takes in a block beside itself, at ``number`` bytes a number.
 
-    Most of it in the feed-forward: states, eight times as many channels, the gate's four times as many, the result.
+    The feed-forward takes states, their norm, four times as many channels of hidden states, as many of the gate, and
+    the result; attention whose queries, keys and values have factors takes a little more.
     """
-    return number * channels * (1 + 8 + 4 + 1)
+    return number * channels * 14

@@ -15,8 +15,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
+from .layout import channels_last
+from .moments import group_norm
 from .resample import Upsampler
 from .resblock import ResBlock
 from .reuse import Reuse
@@ -76,7 +77,7 @@ class Engine:
         """
         if self.split.bring_to is not None:
             raise ValueError("states of the UNet are held on its device; skips may wait elsewhere (make_skips)")
-        call = _Call(sample_FCYX, self.split, time, token_1K, self.strategies, self.make_skips())
+        call = _Call(channels_last(sample_FCYX), self.split, time, token_1K, self.strategies, self.make_skips())
         call.each(self.unet.conv_in, self.unet.conv_norm_out.num_channels)
         call.skips.put(call.states)
         deep = self.reuse.of(branch) if self.reuse else None
@@ -84,7 +85,7 @@ class Engine:
             self._whole(call, branch)
         else:
             self._shallow(call, deep)
-        call.each(self._out, call.states.shape[1])
+        call.each(self._out, 4 * call.states.shape[1])
         return call.states
 
     def _whole(self, call: _Call, branch: Hashable) -> None:
@@ -117,8 +118,7 @@ class Engine:
             last.up(call, None, first=-DEPTH, below=deep)
 
     def _out(self, states_FCYX: Tensor) -> Tensor:
-        active_FCYX = functional.silu(self.unet.conv_norm_out(states_FCYX), inplace=True)
-        output_FCYX: Tensor = self.unet.conv_out(active_FCYX)
+        output_FCYX: Tensor = self.unet.conv_out(group_norm(states_FCYX, self.unet.conv_norm_out))
         return output_FCYX
 
 

@@ -17,7 +17,7 @@ from ..errors import LongtakeError
 
 # Hooks of diffusers that bring weights, or see who asks for them.
 BRINGING = ("group_offloading", "layer_execution_tracker", "layerwise_casting", "peft_autocast_disable")
-PLAIN_LAYERS = (nn.Linear, nn.Conv2d, nn.Conv3d)
+PLAIN_LAYERS = (nn.Linear, nn.Conv2d, nn.Conv3d, nn.GroupNorm, nn.LayerNorm)
 # Layers that are not called, as something else gives the same: norms of merged moments, one token's value, blends.
 PASSED_OVER = re.compile(
     r"temporal_res_block\.norm[12]$|transformer_blocks\.\d+\.(norm2|attn2\.to_q|attn2\.to_k)$|time_mixer$"

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from .pairs import Result
 
+LIMITS = ("limit", "decode-limit")  # take what memory there is; only where they are asked for, and on a GPU
 PARTS = ("unet", "guided", "decode", "pipeline", "length", "speed")
-LIMIT = "limit"  # takes what memory there is; only where it is asked for, and on a GPU
 
 
 @click.command()
@@ -26,8 +26,10 @@ LIMIT = "limit"  # takes what memory there is; only where it is asked for, and o
 @click.option("--size", type=click.Choice(list(SIZES)), default="third", show_default=True, help="Of the model.")
 @click.option("--frames", type=click.IntRange(min=1), multiple=True, default=(14, 28, 56), show_default=True)
 @click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True, help="Calls of each that count.")
-@click.option("--part", "parts", type=click.Choice([*PARTS, LIMIT]), multiple=True, default=PARTS, show_default=True)
+@click.option("--part", "parts", type=click.Choice([*PARTS, *LIMITS]), multiple=True, default=PARTS, show_default=True)
 @click.option("--steps", type=click.IntRange(min=1), default=2, show_default=True, help="Of the pipeline.")
+@click.option("--contender", "only", multiple=True, help="Only this one, such as longtake; may be given again.")
+@click.option("--cold", is_flag=True, help="Let the first call count.")
 @click.option("--compile", "compiled", is_flag=True, help="Also both compiled by torch.compile.")
 @click.option("--device", help="cpu, or cuda; by default the best there is.")
 @click.option("--dtype", type=click.Choice(["float32", "float16", "bfloat16"]), help="Precision of the weights.")
@@ -50,15 +52,20 @@ def bench(
     from ...core.model import choose_device, choose_dtype
     from ...core.progress import silence_models
     from .page import add_results, call_of, earlier_results
-    from .run import compare_part
+    from .run import CONTENDERS, compare_part
 
     silence_models()
     if threads:
         torch.set_num_threads(threads)
     device = choose_device(asked.pop("device"))
     dtype = choose_dtype(asked.pop("dtype"), device)
-    if (cap or LIMIT in parts) and device.type != "cuda":
-        raise LongtakeError(f"--cap and --part {LIMIT} are for a GPU of NVIDIA or AMD, not for {device}")
+    if (cap or set(LIMITS) & set(parts)) and device.type != "cuda":
+        raise LongtakeError(
+            f"--cap and the parts {' and '.join(LIMITS)} are for a GPU of NVIDIA or AMD, not for {device}"
+        )
+    known = dict.fromkeys(name for part in parts for name in CONTENDERS[part])
+    if unknown := [name for name in asked["only"] if name not in known]:
+        raise LongtakeError(f"there is no contender {unknown[0]!r} in what is to be measured, but {', '.join(known)}")
     if cap:
         torch.cuda.set_per_process_memory_fraction(cap * 2**30 / torch.cuda.mem_get_info(device)[1], device)
     earlier_results(output, device)  # says now, not after the work, that it does not go there

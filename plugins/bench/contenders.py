@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from ...core.defaults import GUIDED_AT_FIRST
-from ...core.devices import free_memory, workspace_for
+from ...core.devices import free_memory, host_room, workspace_for
 from ...core.engine.decode_memory import DecodeWork, plan_decoding
 from ...core.engine.decoder import DecoderEngine
+from ...core.engine.memory import UnetShape, Work, plan_memory
 from ...core.engine.reuse import Reuse
 from ...core.engine.skips import HostSkips
 from ...core.engine.split import Split
@@ -24,6 +25,7 @@ from ...core.seams import installed
 
 Call = Callable[[], Tensor]
 BASE = "diffusers"
+DECODED_AT_A_TIME = 8  # frames
 NARROW = 16  # by how much less workspace the contender with small chunks has
 
 
@@ -45,7 +47,7 @@ def _forward_chunking(unet: Any, inputs: tuple[Tensor, ...]) -> Iterator[Call]:
 
 @contextmanager
 def _compiled(unet: Any, inputs: tuple[Tensor, ...]) -> Iterator[Call]:
-    compiled: Any = torch.compile(unet)
+    compiled: Any = torch.compile(unet, dynamic=False)  # for each length anew: the fastest
     yield lambda: compiled(*inputs, return_dict=False)[0]
 
 
@@ -57,6 +59,20 @@ def _engine(
     split = Split(workspace_for(device) // narrow, keep=not on_host, compiled=compiled)
     ways: dict[str, Any] = {"make_skips": lambda: HostSkips(device)} if on_host else {}
     with installed(unet, split=split, **ways):
+        yield lambda: unet(*inputs, return_dict=False)[0]
+
+
+@contextmanager
+def _planned(unet: Any, inputs: tuple[Tensor, ...]) -> Iterator[Call]:
+    """Split the work as a generation would, from the memory that is free."""
+    (_, frames, _, rows, columns), device = inputs[0].shape, inputs[0].device
+    parameters = sum(weight.numel() for weight in unet.parameters())
+    shape = UnetShape(tuple(unet.config.block_out_channels), unet.config.layers_per_block, parameters=parameters)
+    work = Work(shape, frames, rows, columns, inputs[0].element_size())
+    plan = plan_memory(work, free_memory(device) + work.weights, workspace_for(device), host_room(device))
+    if plan is None:
+        raise torch.OutOfMemoryError(f"{frames} frames have no plan that fits")
+    with installed(unet, split=plan.split, make_skips=partial(HostSkips, device) if plan.host_skips else None):
         yield lambda: unet(*inputs, return_dict=False)[0]
 
 
@@ -94,6 +110,13 @@ UNET: dict[str, Any] = {
 }
 
 
+# As each is used where memory is short.
+UNET_LIMIT: dict[str, Any] = {
+    BASE: _stock,
+    "diffusers, chunked feed-forward": _forward_chunking,
+    "longtake": _planned,
+}
+
 # Two branches at once, with and without the image, as in a guided step.
 GUIDED: dict[str, Any] = {BASE: _stock, "diffusers, one branch after the other": _one_by_one, "longtake": _engine}
 
@@ -104,21 +127,38 @@ def _stock_decoder(vae: Any, latents_FCYX: Tensor) -> Iterator[Call]:
 
 
 @contextmanager
+def _stock_decoder_chunked(vae: Any, latents_FCYX: Tensor) -> Iterator[Call]:
+    """Decode some frames at a time as diffusers' pipeline does when it is told to, which is not exact."""
+
+    def call() -> Tensor:
+        chunks = latents_FCYX.split(DECODED_AT_A_TIME)
+        return torch.cat([vae.decode(chunk, num_frames=len(chunk), return_dict=False)[0] for chunk in chunks])
+
+    yield call
+
+
+@contextmanager
 def _engine_decoder(vae: Any, latents_FCYX: Tensor) -> Iterator[Call]:
     engine, device, (frames, _, rows, columns) = DecoderEngine(vae), latents_FCYX.device, latents_FCYX.shape
     work = DecodeWork(
         tuple(vae.config.block_out_channels), frames, rows, columns, latents_FCYX.element_size(), asked=frames
     )
-    plan = plan_decoding(work, free_memory(device), free_memory(torch.device("cpu")), workspace_for(device))
-    split = plan.split(device) if plan else Split(workspace_for(device))
+    plan = plan_decoding(work, free_memory(device), host_room(device), workspace_for(device))
+    if plan is None:
+        raise torch.OutOfMemoryError(f"{frames} frames at once have no plan that fits")
+    split = plan.split(device)
     yield lambda: engine.run(latents_FCYX, split)
 
 
-DECODE: dict[str, Any] = {BASE: _stock_decoder, "longtake": _engine_decoder}
+DECODE: dict[str, Any] = {
+    BASE: _stock_decoder,
+    "diffusers, 8 frames at a time": _stock_decoder_chunked,
+    "longtake": _engine_decoder,
+}
 
 
 @contextmanager
-def _stock_pipeline(pipeline: Any, asked: dict[str, Any]) -> Iterator[Call]:
+def _stock_pipeline(pipeline: Any, asked: dict[str, Any], decoded: int | None = None) -> Iterator[Call]:
     def call() -> Tensor:
         made = pipeline(
             asked["image"],
@@ -126,6 +166,7 @@ def _stock_pipeline(pipeline: Any, asked: dict[str, Any]) -> Iterator[Call]:
             width=asked["image"].width,
             num_frames=asked["frames"],
             num_inference_steps=asked["steps"],
+            decode_chunk_size=decoded,
             generator=torch.Generator().manual_seed(0),
             output_type="np",
         )
@@ -136,7 +177,7 @@ def _stock_pipeline(pipeline: Any, asked: dict[str, Any]) -> Iterator[Call]:
 
 @contextmanager
 def _stock_pipeline_chunked(pipeline: Any, asked: dict[str, Any]) -> Iterator[Call]:
-    with _forward_chunking(pipeline.unet, ()), _stock_pipeline(pipeline, asked) as call:
+    with _forward_chunking(pipeline.unet, ()), _stock_pipeline(pipeline, asked, DECODED_AT_A_TIME) as call:
         yield call
 
 
@@ -162,7 +203,7 @@ def _as_many_steps(pipeline: Any, asked: dict[str, Any]) -> Iterator[Call]:
 
 PIPELINE: dict[str, Any] = {
     BASE: _stock_pipeline,
-    "diffusers, chunked feed-forward": _stock_pipeline_chunked,
+    "diffusers, feed-forward and decoding in chunks": _stock_pipeline_chunked,
     "longtake": _as_many_steps,
 }
 SPEED: dict[str, Any] = {

@@ -11,25 +11,27 @@ from ...core.devices import is_out_of_memory
 from .contenders import Call
 from .pairs import Result
 
-FIRST, MOST = 14, 4096  # frames that are tried
+FIRST = 14  # frames that are tried
 
 
 @torch.no_grad()
-def longest(fits: Callable[[int], bool], first: int = FIRST, most: int = MOST) -> int:
+def longest(fits: Callable[[int], bool], most: int, first: int = FIRST) -> int:
     """Return the most frames that fit, to within a twentieth; 0 where ``first`` do not.
 
     Args:
         fits: tries a number of frames.
-        first: that are tried.
         most: beyond which nothing is tried.
+        first: that are tried.
 
     """
-    if not fits(first):
+    if fits(most):  # where it does not, that is soon seen
+        return most
+    if most <= first or not fits(first):
         return 0
     low, high = first, 2 * first
-    while high <= most and fits(high):
+    while high < most and fits(high):
         low, high = high, 2 * high
-    high = min(high, most + 1)
+    high = min(high, most)
     while high - low > max(1, low // 20):
         middle = (low + high) // 2
         low, high = (middle, high) if fits(middle) else (low, middle)
@@ -37,9 +39,9 @@ def longest(fits: Callable[[int], bool], first: int = FIRST, most: int = MOST) -
 
 
 def find_limits(
-    contenders: Mapping[str, Callable[[int], AbstractContextManager[Call]]], device: torch.device
+    what: str, contenders: Mapping[str, Callable[[int], AbstractContextManager[Call]]], most: int, device: torch.device
 ) -> Iterator[Result]:
-    """Yield for each contender how many frames it can do; each is set up for a number of frames."""
+    """Yield for each contender how many frames it can do, up to ``most``; each is set up for a number of frames."""
 
     def fits(setup: Callable[[int], AbstractContextManager[Call]], frames: int) -> bool:
         try:
@@ -55,4 +57,5 @@ def find_limits(
         return True
 
     for name, setup in contenders.items():
-        yield Result("limit", longest(lambda frames, setup=setup: fits(setup, frames)), name, [], [])  # type: ignore[misc]
+        found = longest(lambda frames, setup=setup: fits(setup, frames), most)  # type: ignore[misc]
+        yield Result(what, found, name, [], [])

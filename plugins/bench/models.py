@@ -61,7 +61,7 @@ def random_unet(size: Size, device: torch.device, dtype: torch.dtype) -> UNetSpa
             cross_attention_dim=size.context,
             num_frames=25,
         )
-    return unet.to(dtype).eval().requires_grad_(False)
+    return unet.to(device, dtype).eval().requires_grad_(False)
 
 
 def random_vae(size: Size, device: torch.device, dtype: torch.dtype) -> AutoencoderKLTemporalDecoder:
@@ -75,7 +75,7 @@ def random_vae(size: Size, device: torch.device, dtype: torch.dtype) -> Autoenco
             layers_per_block=2,
             force_upcast=False,
         )
-    return vae.to(dtype).eval().requires_grad_(False)
+    return vae.to(device, dtype).eval().requires_grad_(False)
 
 
 def random_pipeline(size: Size, device: torch.device, dtype: torch.dtype) -> StableVideoDiffusionPipeline:

@@ -50,8 +50,8 @@ def add_results(results: Sequence[Result], path: Path, device: torch.device) -> 
 
 
 def call_of(result: Result) -> tuple[object, ...]:
-    """Return what was called; its contenders are measured together. Of "limit", the frames are what comes out."""
-    return result.what, result.size, result.dtype, None if result.what == "limit" else result.frames
+    """Return what was called; its contenders are measured together. Of limits, the frames are what comes out."""
+    return result.what, result.size, result.dtype, None if "limit" in result.what else result.frames
 
 
 def read_results(path: Path) -> tuple[list[Result], dict[str, str]]:

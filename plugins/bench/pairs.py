@@ -55,16 +55,24 @@ class Result:
 
 
 @torch.no_grad()
-def compare(what: str, frames: int, contenders: Mapping[str, Setup], rounds: int, device: torch.device) -> list[Result]:
+def compare(
+    what: str,
+    frames: int,
+    contenders: Mapping[str, Setup],
+    rounds: int,
+    device: torch.device,
+    *,
+    cold: bool = False,
+) -> list[Result]:
     """Return a result for each contender; ratios are to the first of them.
 
-    Each is called once before anything counts. Then, in every round, all are called in turn. One that runs out of
-    memory is left out from then on, and told so.
+    Each is called once before anything counts, unless ``cold``. Then, in every round, all are called in turn. One that
+    runs out of memory is left out from then on, and told so.
     """
     base = next(iter(contenders))
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     peaks, failed = dict.fromkeys(contenders, 0), dict.fromkeys(contenders, "")
-    for turn in range(rounds + 1):
+    for turn in range(1 if cold else 0, rounds + 1):
         for name, setup in contenders.items():
             if failed[name]:
                 continue
@@ -76,7 +84,7 @@ def compare(what: str, frames: int, contenders: Mapping[str, Setup], rounds: int
                     raise
                 failed[name] = "out of memory"
                 continue
-            if turn:  # the first is to warm up
+            if turn:  # turn 0 is to warm up
                 seconds[name].append(took)
             peaks[name] = max(peaks[name], peak)
     return [

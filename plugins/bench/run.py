@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from ..proving.machine import commit
-from .contenders import DECODE, GUIDED, LENGTH, PIPELINE, SPEED, UNET
+from .contenders import DECODE, GUIDED, LENGTH, PIPELINE, SPEED, UNET, UNET_LIMIT
 from .limit import find_limits
 from .models import SIZES, Size, random_pipeline, random_unet, random_vae
 from .pairs import Result, compare
@@ -22,7 +22,8 @@ CONTENDERS: dict[str, dict[str, Any]] = {
     "unet": UNET,
     "guided": GUIDED,
     "length": LENGTH,
-    "limit": UNET,
+    "limit": UNET_LIMIT,
+    "decode-limit": DECODE,
     "decode": DECODE,
     "pipeline": PIPELINE,
     "speed": SPEED,
@@ -32,6 +33,7 @@ MAKE: dict[str, Any] = {
     "guided": random_unet,
     "length": random_unet,
     "limit": random_unet,
+    "decode-limit": random_vae,
     "decode": random_vae,
     "pipeline": random_pipeline,
     "speed": random_pipeline,
@@ -46,6 +48,8 @@ def compare_part(
     rounds: int,
     steps: int,
     compiled: bool,
+    only: Sequence[str] = (),
+    cold: bool = False,
     device: torch.device,
     dtype: torch.dtype,
 ) -> Iterator[Result]:
@@ -53,13 +57,15 @@ def compare_part(
 
     Args:
         part: "unet" and "length" are one call of the UNet, "guided" both calls of a guided step, "limit" how many
-            frames of one call fit, "decode" the decoding of all frames, "pipeline" a whole generation with guidance,
-            "speed" the same by longtake alone at its speeds.
-        lengths: frames; of no use to "limit".
+            frames of one call fit, "decode" the decoding of all frames, "decode-limit" how many can be decoded,
+            "pipeline" a whole generation with guidance, "speed" the same by longtake alone at its speeds.
+        lengths: frames; of limits the longest is the most that is tried.
         size: of the model, see :data:`SIZES`.
         rounds: calls of each contender that count.
         steps: of the pipeline.
         compiled: whether diffusers is also compared when compiled.
+        only: contenders that are compared; by default all.
+        cold: whether the first call counts.
         device: where.
         dtype: of the weights.
 
@@ -68,19 +74,21 @@ def compare_part(
     torch.manual_seed(0)
     model = MAKE[part](SIZES[size], device, dtype)
     ways = {name: setup for name, setup in CONTENDERS[part].items() if compiled or name not in SLOW}
+    ways = {name: setup for name, setup in ways.items() if not only or name in only}
 
     def set_up(setup: Any, frames: int) -> Any:
         return setup(model, given(part, SIZES[size], frames, steps, device, dtype))
 
     def results() -> Iterator[Result]:
-        if part == "limit":
-            yield from find_limits({name: partial(set_up, setup) for name, setup in ways.items()}, device)
+        if "limit" in part:
+            yield from find_limits(
+                part, {name: partial(set_up, setup) for name, setup in ways.items()}, max(lengths), device
+            )
             return
         for frames in lengths:
             asked = given(part, SIZES[size], frames, steps, device, dtype)
-            yield from compare(
-                part, frames, {name: partial(setup, model, asked) for name, setup in ways.items()}, rounds, device
-            )
+            setups = {name: partial(setup, model, asked) for name, setup in ways.items()}
+            yield from compare(part, frames, setups, rounds, device, cold=cold)
 
     for result in results():
         yield replace(result, size=size, dtype=str(dtype).removeprefix("torch."), commit=made_by)
@@ -93,7 +101,7 @@ def given(part: str, size: Size, frames: int, steps: int, device: torch.device, 
         pixels = np.random.default_rng(0).integers(0, 256, (size.rows * factor, size.columns * factor, 3), np.uint8)
         return {"image": Image.fromarray(pixels), "frames": frames, "steps": steps}
     latents = torch.randn(frames, 4, size.rows, size.columns, device=device, dtype=dtype)
-    if part == "decode":
+    if part in ("decode", "decode-limit"):
         return latents
     told = torch.tensor([[6.0, 127.0, 0.02]], device=device, dtype=dtype)
     token = torch.randn(1, 1, size.context, device=device, dtype=dtype)

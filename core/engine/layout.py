@@ -1,0 +1,51 @@
+"""The one layout of states: channels last, so that pixels are tokens and nothing is copied between the two.
+
+Convolutions take it as it is, a linear layer sees each pixel as a row, and a convolution over frames sees frames and
+pixels as rows and columns.
+
+Shape suffixes: F = frames, C = channels, Y, X = rows, columns, P = pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from .wrapped import is_plain
+
+
+def channels_last(states_FCYX: Tensor) -> Tensor:
+    """Return the states with channels last in memory; as they are where they are already."""
+    return states_FCYX.contiguous(memory_format=torch.channels_last)
+
+
+def tokens_of(states_FCYX: Tensor) -> Tensor:
+    """Return the pixels of states with channels last as (F, P, C): the same memory."""
+    return states_FCYX.permute(0, 2, 3, 1).flatten(1, 2)
+
+
+def states_of(tokens_FPC: Tensor, size: torch.Size) -> Tensor:
+    """Return tokens as states of so many rows and columns, (F, C, Y, X): the same memory."""
+    states_FCYX: Tensor = tokens_FPC.unflatten(1, size).permute(0, 3, 1, 2)
+    return states_FCYX
+
+
+@contextmanager
+def weights_channels_last(model: nn.Module) -> Iterator[None]:
+    """Let the weights of plain convolutions lie with channels last too, or each call would copy them.
+
+    The numbers stay the same; on exit they lie as before.
+    """
+    found = [module for module in model.modules() if isinstance(module, nn.Conv2d | nn.Conv3d) and is_plain(module)]
+    moved = [conv for conv in found if conv.weight.is_contiguous() and not conv.weight.is_meta]
+    for conv in moved:
+        last = torch.channels_last if isinstance(conv, nn.Conv2d) else torch.channels_last_3d
+        conv.weight.data = conv.weight.data.contiguous(memory_format=last)
+    try:
+        yield
+    finally:
+        for conv in moved:
+            conv.weight.data = conv.weight.data.contiguous()
