@@ -34,8 +34,9 @@ def free_memory(device: torch.device) -> int:
         used = torch.cuda.memory_allocated(device)
         free, total = torch.cuda.mem_get_info(device)
         free += torch.cuda.memory_reserved(device) - used
-        # Of what the process may take at all; torch knows to tell since 2.7.
-        share = getattr(torch.cuda, "get_per_process_memory_fraction", lambda _: 1.0)(device)
+        # Of what the process may take at all; torch knows to tell since 2.7, of a device that has its number.
+        number = torch.cuda.current_device() if device.index is None else device.index
+        share = getattr(torch.cuda, "get_per_process_memory_fraction", lambda _: 1.0)(number)
         return min(free, int(share * total) - used)
     import psutil
 

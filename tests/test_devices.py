@@ -19,11 +19,13 @@ def test_a_gpu_has_what_is_free_and_kept_and_no_more_than_the_process_may_take(m
         memory_allocated=lambda _: 4 * GIB,
         memory_reserved=lambda _: 5 * GIB,
         mem_get_info=lambda _: (20 * GIB, 24 * GIB),
+        current_device=lambda: 3,
     )
-    if share:
-        cuda.get_per_process_memory_fraction = lambda _: share
+    if share:  # asked for a device without a number torch raises, unlike the others
+        cuda.get_per_process_memory_fraction = {1: 1.0, 3: share}.__getitem__
     monkeypatch.setattr(torch, "cuda", cuda)
     assert free_memory(torch.device("cuda")) == free * GIB
+    assert free_memory(torch.device("cuda:3")) == free * GIB
 
 
 @pytest.mark.parametrize(

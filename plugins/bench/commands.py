@@ -67,7 +67,8 @@ def bench(
     if unknown := [name for name in asked["only"] if name not in known]:
         raise LongtakeError(f"there is no contender {unknown[0]!r} in what is to be measured, but {', '.join(known)}")
     if cap:
-        torch.cuda.set_per_process_memory_fraction(cap * 2**30 / torch.cuda.mem_get_info(device)[1], device)
+        number = torch.cuda.current_device() if device.index is None else device.index
+        torch.cuda.set_per_process_memory_fraction(cap * 2**30 / torch.cuda.mem_get_info(number)[1], number)
     earlier_results(output, device)  # says now, not after the work, that it does not go there
     for part in parts:
         results = compare_part(part, frames, device=device, dtype=dtype, **asked)
