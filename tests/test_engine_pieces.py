@@ -186,6 +186,22 @@ def test_no_workspace_at_all_is_refused():
         Split(0)
 
 
+@given(
+    frames=st.integers(1, 9),
+    first=st.integers(0, 8),
+    count=st.integers(1, 9),
+    piece=st.sampled_from([1, 100, 500, 5000]),
+)
+def test_skips_in_the_hosts_memory_come_back_from_the_pieces_they_lie_in(frames, first, count, piece):
+    states, skips = channels_last(random(frames, 2, 2, 3)), HostSkips(torch.device("cpu"), piece)
+    first = min(first, frames - 1)
+    chunk = slice(first, min(first + count, frames))
+    source = skips.store(states)
+    assert source.shape == states.shape
+    assert torch.equal(source.read(chunk), states[chunk])
+    assert source.read(chunk).is_contiguous(memory_format=torch.channels_last)
+
+
 def test_skips_in_the_hosts_memory_hold_nothing_of_the_device():
     skips = HostSkips(torch.device("cpu"))
     states = torch.randn(3, 2, 4, 5)

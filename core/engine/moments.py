@@ -3,7 +3,8 @@
 A group norm of a frame takes its statistics over rows and columns, a temporal one over the frames as well. Each part
 gives its count, mean and sum of squared deviations; these merge exactly (Chan, Golub and LeVeque 1979, equations 2.1).
 
-Shape suffixes: F = frames, P = pixels, C = channels, G = groups, R = rows, one for each frame or one for all.
+Shape suffixes: F = frames, P = pixels, C = channels, G = groups, E = channels of a group,
+R = rows, one for each frame or one for all.
 """
 
 from __future__ import annotations
@@ -43,9 +44,8 @@ def moments_of(states_FPC: Tensor, groups: int, plus_RC: Tensor | None = None) -
     squares_FC = (wide_FPC - mean_FC[:, None]).square_().sum(dim=1)
     mean_FC = mean_FC if plus_RC is None else mean_FC + plus_RC
     mean_FGE, squares_FGE = (each_FC.unflatten(1, (groups, -1)) for each_FC in (mean_FC, squares_FC))
-    mean_FG1 = mean_FGE.mean(dim=2, keepdim=True)
-    squares_FG = squares_FGE.sum(dim=2) + pixels * (mean_FGE - mean_FG1).square().sum(dim=2)
-    return Moments(total, mean_FG1[..., 0], squares_FG)
+    variance_FG, mean_FG = torch.var_mean(mean_FGE, dim=2, correction=0)
+    return Moments(total, mean_FG, torch.add(squares_FGE.sum(dim=2), variance_FG, alpha=total))
 
 
 def moments_bytes(channels: int, number: int) -> int:
@@ -84,13 +84,13 @@ def _normalise(states_FPC: Tensor, moments: Moments, norm: nn.GroupNorm, plus_RC
         made_FPC: Tensor = kernels.normalised(states_FPC, *moments, norm, plus_RC, silu=silu)
         return made_FPC
     factor_RG = torch.rsqrt(moments.squares_RG / moments.total + norm.eps)
-    factor_RC, mean_RC = (
-        each_RG.repeat_interleave(norm.num_channels // norm.num_groups, dim=1)
-        for each_RG in (factor_RG, moments.mean_RG)
-    )
-    scale_RC = factor_RC * norm.weight.to(factor_RC)
-    mean_RC = mean_RC if plus_RC is None else mean_RC - plus_RC
-    shift_RC = torch.addcmul(norm.bias.to(factor_RC), mean_RC, scale_RC.expand_as(mean_RC), value=-1)
+    mean_RGE = moments.mean_RG[..., None]
+    if plus_RC is not None:
+        mean_RGE = mean_RGE - plus_RC.unflatten(1, (norm.num_groups, -1))
+    weight_GE, bias_GE = (each_C.view(norm.num_groups, -1).to(mean_RGE) for each_C in (norm.weight, norm.bias))
+    scale_RGE = factor_RG[..., None] * weight_GE
+    shift_RGE = torch.addcmul(bias_GE, mean_RGE, scale_RGE, value=-1)
+    scale_RC, shift_RC = scale_RGE.flatten(1), shift_RGE.flatten(1)
     scaled_FPC = torch.addcmul(shift_RC[:, None], states_FPC, scale_RC[:, None])
     return (functional.silu(scaled_FPC, inplace=True) if silu else scaled_FPC).to(states_FPC.dtype)
 

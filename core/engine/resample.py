@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from .layout import channels_last
 from .wrapped import is_plain
 
 
@@ -42,7 +43,7 @@ class Upsampler:
 
     def __init__(self, module: Any) -> None:
         self.module = module
-        self.kernel_IOKK = merged_kernel(module.conv.weight.detach()) if is_plain(module.conv) else None
+        self.kernel_IOKK = channels_last(merged_kernel(module.conv.weight.detach())) if is_plain(module.conv) else None
 
     def __call__(self, states_FCYX: Tensor, size: tuple[int, int]) -> Tensor:
         """Return the states at another size; the merged kernel serves where that is exactly twice theirs."""
