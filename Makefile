@@ -47,19 +47,29 @@ browse: site
 	$(BIN)/python docs/browse.py
 
 # Against diffusers, on this machine; takes about half an hour, and wants the machine for itself.
+BENCH := $(BIN)/longtake bench -o docs/benchmarks/cpu.json
 bench: .venv/dev
-	$(BIN)/longtake bench -o docs/benchmarks/cpu.json --part unet --part guided --part decode --part pipeline
-	$(BIN)/longtake bench -o docs/benchmarks/cpu.json --part unet --compile --frames 28 --rounds 3
-	$(BIN)/longtake bench -o docs/benchmarks/cpu.json --size slim --part speed --frames 28 --rounds 3
-	$(BIN)/longtake bench -o docs/benchmarks/cpu.json --size slim --part length --rounds 3 $(foreach frames,14 28 56 112 250 500 1000,--frames $(frames))
+	$(BENCH) --part unet --rounds 3
+	$(BENCH) --part decode --rounds 2
+	$(BENCH) --part guided --rounds 2 --frames 14 --frames 28
+	$(BENCH) --part pipeline --rounds 1 --frames 14 --frames 28
+	$(BENCH) --part pipeline --rounds 1 --cold --frames 56
+	$(BENCH) --part speed --rounds 1 --cold --frames 28 --contender exact --contender fast --contender draft
+	$(BENCH) --size slim --part speed --rounds 1 --cold --frames 28
+	$(BENCH) --size slim --part length --rounds 2 $(foreach frames,14 28 56 112 250,--frames $(frames))
+	$(BENCH) --size slim --part length --rounds 1 --cold --frames 500 --frames 1000 --contender diffusers --contender longtake
 
-# The same on a GPU with full-size SVD-XT, in about nine minutes, within 24 GiB.
-BENCH_GPU := $(BIN)/longtake bench -o docs/benchmarks/gpu.json --device cuda --dtype bfloat16 --size full --cap 24
+# The same on a GPU with full-size SVD-XT, what matters most first; compiling takes two minutes for each length.
+BENCH_GPU := $(BIN)/longtake bench -o docs/benchmarks/gpu.json --device cuda --dtype bfloat16 --size full
+SOME := --contender diffusers --contender longtake
 bench-gpu: .venv/dev
-	$(BENCH_GPU) --compile --part unet --part decode --frames 25 --frames 80 --rounds 2
-	$(BENCH_GPU) --part unet --frames 200 --frames 1000 --rounds 1
-	$(BENCH_GPU) --part pipeline --frames 25 --steps 25 --rounds 1
-	$(BENCH_GPU) --part limit
+	$(BENCH_GPU) --part unet --compile --frames 25 --frames 80 --rounds 3 $(SOME) --contender "diffusers, compiled"
+	$(BENCH_GPU) --part pipeline --frames 25 --steps 25 --rounds 1 $(SOME)
+	$(BENCH_GPU) --cap 24 --part pipeline --frames 1000 --steps 1 --rounds 1 --cold --contender longtake
+	$(BENCH_GPU) --cap 24 --part limit --part decode-limit --frames 1000 $(SOME)
+	$(BENCH_GPU) --part pipeline --frames 80 --frames 200 --steps 3 --rounds 1 --cold --contender longtake \
+		--contender "diffusers, feed-forward and decoding in chunks"
+	$(BENCH_GPU) --part decode --frames 25 --rounds 2
 
 # The wheel, in an environment of its own, away from this folder.
 wheel-demo: .venv/dev

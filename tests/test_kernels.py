@@ -13,7 +13,6 @@ import torch
 
 from longtake.core.engine import fused
 
-
 linux = pytest.mark.skipif(sys.platform != "linux", reason="there is no Triton for other systems")
 
 

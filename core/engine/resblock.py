@@ -84,7 +84,7 @@ class ResBlock:
 
 
 def first_half(block: Any, states_FPC: Tensor, moments: Moments) -> Tensor:
-    """Return what diffusers' ``TemporalResnetBlock`` has between its convolutions, but for :func:`plus_of` the first.
+    """Return what diffusers' ``TemporalResnetBlock`` has between its convolutions, without :func:`plus_of` the first.
 
     ``moments`` are of its norm1.
     """
@@ -126,7 +126,7 @@ def _without_bias(conv: nn.Conv2d, states_FCYX: Tensor) -> Tensor:
 def temporal_conv(conv: nn.Conv3d, states_FPC: Tensor, *, biased: bool = True) -> Tensor:
     """Return the convolution over frames, as one in two dimensions, frames by pixels; pixels need no neighbours.
 
-    Where it is not to be biased, a layer that is not plain is nevertheless.
+    Its bias may be left to the norm after it (:func:`plus_of`); a layer that is not plain adds its own all the same.
     """
     states_CFP = states_FPC.permute(2, 0, 1)
     if is_plain(conv):
@@ -139,11 +139,10 @@ def temporal_conv(conv: nn.Conv3d, states_FPC: Tensor, *, biased: bool = True) -
 
 def resnet_bytes(channels_in: int, channels: int, number: int) -> int:
     """Return how much one pixel takes in ``spatial_resnet`` and the moments after it, at ``number`` bytes a number."""
-    norms = (number * channels_in + moments_bytes(channels_in, number), moments_bytes(channels, number))
     return max(
         number * max(2 * channels_in + channels, channels_in + 3 * channels),
-        norms[0],
-        number * (channels_in + channels) + norms[1],
+        number * channels_in + moments_bytes(channels_in, number),
+        number * (channels_in + channels) + moments_bytes(channels, number),
     )
 
 
