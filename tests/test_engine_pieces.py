@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
 
-from longtake.core.engine.layout import channels_last, states_of, tokens_of
+from longtake.core.engine.layout import channels_last, states_of, tokens_of, weights_channels_last
 from longtake.core.engine.linear import has_onednn, run_half, run_linear
 from longtake.core.engine.moments import group_norm, merge_moments, moments_of, normalise
 from longtake.core.engine.resample import merged_kernel
@@ -139,6 +139,24 @@ def test_a_group_norm_is_that_of_pytorch_and_keeps_channels_last(frames, size, s
     got = group_norm(states, norm, plus, silu=silu)
     torch.testing.assert_close(got, functional.silu(expected) if silu else expected, atol=1e-10, rtol=0)
     assert hooked or got.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_weights_lie_with_channels_last_within_the_block_and_as_before_after_it():
+    layers = nn.Sequential(nn.Conv2d(4, 6, 3), nn.Conv3d(6, 2, (3, 1, 1)), nn.Conv2d(4, 6, 3), nn.Conv2d(4, 6, 3))
+    layers[2].register_forward_hook(lambda *_: None)
+    layers[3].to(memory_format=torch.channels_last)
+    before = [(layer.weight.detach().clone(), layer.weight.stride()) for layer in layers]
+    parameters = [layer.weight for layer in layers]
+    with pytest.raises(KeyError), weights_channels_last(layers), weights_channels_last(layers):
+        assert layers[0].weight.is_contiguous(memory_format=torch.channels_last)
+        assert layers[1].weight[..., 0].is_contiguous(memory_format=torch.channels_last)
+        assert layers[2].weight.is_contiguous()  # whoever hooks it may look at it
+        assert all(torch.equal(layer.weight, weight) for layer, (weight, _) in zip(layers, before, strict=True))
+        raise KeyError
+    for layer, parameter, (weight, stride) in zip(layers, parameters, before, strict=True):
+        assert layer.weight is parameter
+        assert torch.equal(layer.weight, weight)
+        assert layer.weight.stride() == stride
 
 
 @given(frames=st.integers(1, 4), channels=st.integers(1, 4), size=st.tuples(st.integers(1, 4), st.integers(1, 4)))
