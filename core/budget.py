@@ -79,7 +79,7 @@ def fit_memory(config: Config, facts: ModelFacts, *, weights_loaded: bool = Fals
     """
     assert config.device
     work, device = work_of(config, facts), torch.device(config.device)
-    budget = budget_for(config, work.weights, weights_loaded=weights_loaded)
+    budget = budget_for(config, work.loaded, weights_loaded=weights_loaded)
     workspace, host = workspace_for(device), host_room(device)
     plan = plan_memory(work, budget, workspace, host)
     if plan is None:

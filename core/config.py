@@ -82,7 +82,9 @@ class Config(BaseModel):
         description="Memory of the device that a generation may take, such as 8GiB; by default what is free.",
     )
     compile: bool = Field(
-        default=False, description="Compile the UNet's pieces with torch.compile: minutes at first, then faster steps."
+        default=False,
+        description="Compile the UNet's pieces with torch.compile: minutes at first, then faster steps"
+        " (on a GPU no faster than longtake's own kernels).",
     )
     decode_chunk: int | None = Field(
         default=None,

@@ -46,7 +46,8 @@ def fit_decoding(config: Config, facts: ModelFacts, *, weights_loaded: bool = Fa
     """
     assert config.device
     work, device = decode_work(config, facts, weights_loaded=weights_loaded), torch.device(config.device)
-    budget = budget_for(config, work.weights, weights_loaded=weights_loaded)
+    loaded = facts.vae_parameters * work.number + work_of(config, facts).loaded  # what is merged from it is made later
+    budget = budget_for(config, loaded, weights_loaded=weights_loaded)
     host = host_room(device)
     plan = plan_decoding(work, budget, host, workspace_for(device))
     if plan is None:

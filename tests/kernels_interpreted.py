@@ -5,6 +5,7 @@ So test_kernels.py runs this file in a process of its own.
 
 from __future__ import annotations
 
+import pytest
 import torch
 from engine_compared import SOME, away, inputs
 from hypothesis import given, settings
@@ -95,11 +96,22 @@ def test_the_gate_opens_as_gelu_says(number, dtype):
     assert_close(gate, exact, dtype)
 
 
+@pytest.mark.parametrize("default", [torch.float32, torch.bfloat16])
+def test_moments_are_in_float32_whatever_the_default_is(default):
+    kernels.probe(torch.device("cpu"), torch.float16)
+    try:
+        torch.set_default_dtype(default)
+        mean, squares = kernels.moments(random(1, 5, 8, dtype=torch.float16), 2, None)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert mean.dtype == squares.dtype == torch.float32
+
+
 def test_the_unet_by_kernels_equals_diffusers(make_pipeline, monkeypatch):
     unet, served = make_pipeline().unet.float(), []
 
     def serve(states):
-        served.append(states.shape)
+        served.append(states.stride(-1) == 1)
         return kernels
 
     monkeypatch.setattr(moments, "kernels_for", serve)
@@ -107,3 +119,4 @@ def test_the_unet_by_kernels_equals_diffusers(make_pipeline, monkeypatch):
     given_ = inputs(1, 3, (4, 6), torch.float32)
     assert away(unet, given_, Split(SOME)) < 1e-5
     assert len(served) > 100
+    assert all(served)

@@ -188,6 +188,13 @@ def test_a_contender_that_is_not_there_is_refused_with_those_that_are(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_where_the_first_contender_runs_out_of_memory_the_others_are_told_without_ratios():
+    contenders = {name: partial(waiting, seconds, [], name) for name, seconds in {"large": None, "small": 0.01}.items()}
+    large, small = compare("unet", 5, contenders, 2, CPU)
+    assert (large.ratio(), small.ratio(), len(small.seconds)) == ("out of memory", "–", 2)
+    assert re.search(r"\| small \| 0.01 s.*: – \|", table([large, small], "unet"))
+
+
 def test_only_some_contenders_may_be_called_and_the_first_call_may_count(tmp_path):
     path, calls = tmp_path / "bench.json", []
     asked = ["-o", str(path), "--size", "tiny", "--frames", "2", "--rounds", "1", "--device", "cpu", "--part", "decode"]

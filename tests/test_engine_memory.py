@@ -11,12 +11,15 @@ from hypothesis import strategies as st
 from live import Flash, Live, blended
 
 import longtake
+from longtake.core.devices import workspace_for
+from longtake.core.engine.layout import channels_last
 from longtake.core.engine.memory import WAYS, MemoryPlan, UnetShape, Work, plan_memory, skip_bytes, workspaces
 from longtake.core.engine.resample import merged_numbers
+from longtake.core.engine.resblock import resnet_bytes, spatial_resnet
 from longtake.core.engine.skips import Skips
 from longtake.core.engine.split import Source, Split
 from longtake.core.engine.times import TimeEmbedding
-from longtake.core.engine.transformer import Transformer, block_bytes
+from longtake.core.engine.transformer import Transformer, block_bytes, spatial_block, temporal_block
 from longtake.core.engine.unet import Engine
 from longtake.core.seams import Seams
 
@@ -160,12 +163,39 @@ def test_a_plan_fits_its_budget_and_more_room_never_plans_worse(frames, rows, co
     assert shorter.peak <= budget
 
 
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_a_block_takes_no_more_than_is_planned_for_it(unet, monkeypatch, wrapped):
+    """Also where layers are called, as something is wrapped around them."""
+    module = next(module for module in unet.modules() if hasattr(module, "temporal_transformer_blocks"))
+    resnet = unet.up_blocks[-1].resnets[0].spatial_res_block
+    for layer in [layer for part in (module, resnet) for layer in part.modules()] if wrapped else ():
+        if isinstance(layer, torch.nn.Linear | torch.nn.Conv2d):
+            monkeypatch.setattr(layer, "forward", layer.forward)
+    (channels, inputs), pixels = (module.inner_dim, resnet.in_channels), ROWS * COLUMNS
+    with torch.device("meta"):
+        tokens, code = (torch.empty(2, each, channels, dtype=torch.float16) for each in (pixels, 1))
+        bias, row = torch.empty(channels, dtype=torch.float16), torch.empty(1, channels, dtype=torch.float16)
+        states = channels_last(torch.empty(2, inputs, ROWS, COLUMNS, dtype=torch.float16))
+    ways = {
+        block_bytes(channels, 2): [
+            lambda: spatial_block(module.transformer_blocks[0], tokens, bias),
+            lambda: temporal_block(module.temporal_transformer_blocks[0], tokens, code[:, 0], bias, Seams(25).attend),
+        ],
+        resnet_bytes(inputs, channels, 2) - 2 * inputs: [lambda: spatial_resnet(resnet, states, row)],
+    }
+    for planned, calls in ways.items():
+        for call in calls:
+            with torch.no_grad(), Flash(), Live([*unet.parameters(), tokens, code, bias, row, states]) as live:
+                call()
+            assert 0.5 * planned < live.most / (2 * pixels) < 1.01 * planned
+
+
 def test_a_thousand_frames_of_full_size_fit_24_gib_with_the_weights():
     work = Work(replace(SVD_XT, parameters=1_524_623_082), 1000, ROWS, COLUMNS, 2)
-    plan = plan_memory(work, 24 * 1024 * MIB, 1024 * MIB, HOST)
+    plan = plan_memory(work, 24 * 1024 * MIB, workspace_for(torch.device("cuda")), HOST)
     assert plan is not None
     assert plan.host_skips
-    assert plan.peak < 16 * 1024 * MIB
+    assert plan.peak < 17 * 1024 * MIB
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(72, 128), (9, 13)])

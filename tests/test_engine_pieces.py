@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
 
+from longtake.core.engine import layout
 from longtake.core.engine.layout import channels_last, states_of, tokens_of, weights_channels_last
 from longtake.core.engine.linear import has_onednn, run_half, run_linear
 from longtake.core.engine.moments import group_norm, merge_moments, moments_of, normalise
@@ -141,22 +142,55 @@ def test_a_group_norm_is_that_of_pytorch_and_keeps_channels_last(frames, size, s
     assert hooked or got.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_weights_lie_with_channels_last_within_the_block_and_as_before_after_it():
+@pytest.mark.parametrize("inference", [False, True])
+def test_weights_lie_with_channels_last_within_the_block_and_as_before_after_it(monkeypatch, inference):
+    monkeypatch.setattr(layout, "gains", lambda _: True)
     layers = nn.Sequential(nn.Conv2d(4, 6, 3), nn.Conv3d(6, 2, (3, 1, 1)), nn.Conv2d(4, 6, 3), nn.Conv2d(4, 6, 3))
     layers[2].register_forward_hook(lambda *_: None)
     layers[3].to(memory_format=torch.channels_last)
-    before = [(layer.weight.detach().clone(), layer.weight.stride()) for layer in layers]
-    parameters = [layer.weight for layer in layers]
-    with pytest.raises(KeyError), weights_channels_last(layers), weights_channels_last(layers):
+    before = [(layer.weight, layer.weight.detach().clone(), layer.weight.stride()) for layer in layers]
+    with (
+        pytest.raises(KeyError),
+        torch.inference_mode(inference),
+        weights_channels_last(layers),
+        weights_channels_last(layers),
+    ):
         assert layers[0].weight.is_contiguous(memory_format=torch.channels_last)
         assert layers[1].weight[..., 0].is_contiguous(memory_format=torch.channels_last)
         assert layers[2].weight.is_contiguous()  # whoever hooks it may look at it
-        assert all(torch.equal(layer.weight, weight) for layer, (weight, _) in zip(layers, before, strict=True))
+        assert all(torch.equal(layer.weight, weight) for layer, (_, weight, _) in zip(layers, before, strict=True))
         raise KeyError
-    for layer, parameter, (weight, stride) in zip(layers, parameters, before, strict=True):
+    for layer, (parameter, weight, stride) in zip(layers, before, strict=True):
         assert layer.weight is parameter
         assert torch.equal(layer.weight, weight)
         assert layer.weight.stride() == stride
+        assert not layer.weight.is_inference()
+
+
+@pytest.mark.parametrize("failing", range(4))
+def test_weights_lie_as_before_where_moving_one_fails(monkeypatch, failing):
+    monkeypatch.setattr(layout, "gains", lambda _: True)
+    layers = nn.Sequential(nn.Conv2d(4, 6, 3), nn.Conv2d(4, 6, 3))
+    lay, calls = layout._lay, []
+
+    def out_of_memory_once(*asked):
+        calls.append(asked)
+        if len(calls) == failing + 1:
+            raise torch.OutOfMemoryError("no room")
+        lay(*asked)
+
+    monkeypatch.setattr(layout, "_lay", out_of_memory_once)
+    with pytest.raises(torch.OutOfMemoryError), weights_channels_last(layers):
+        pass
+    left = [layer for layer in layers if not layer.weight.is_contiguous()]
+    assert len(left) == (1 if failing > 1 else 0)  # that which could not be put back, and no other
+
+
+def test_a_layer_that_answers_in_another_layout_loses_nothing():
+    whole = Whole(3)
+    whole.put(slice(0, 3), random(3, 2, 4, 5))
+    tokens_of(whole.states).add_(1)
+    assert torch.equal(whole.states, random(3, 2, 4, 5) + 1)
 
 
 @given(frames=st.integers(1, 4), channels=st.integers(1, 4), size=st.tuples(st.integers(1, 4), st.integers(1, 4)))
@@ -177,6 +211,8 @@ def test_the_convolution_over_frames_is_one_over_frames_by_pixels(frames, pixels
     states = random(frames, pixels, 4)
     expected = conv(states.permute(2, 0, 1)[None, ..., None])[0, ..., 0].permute(1, 2, 0)
     torch.testing.assert_close(temporal_conv(conv, states), expected, atol=1e-12, rtol=0)
+    assert temporal_conv(conv.float(), states.float()).is_contiguous()  # channels stay last, without a copy
+    conv.double()
     torch.testing.assert_close(temporal_conv(conv, states, biased=False) + conv.bias, expected, atol=1e-12, rtol=0)
 
 

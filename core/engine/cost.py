@@ -116,7 +116,8 @@ def measure_rate(work: Work, device: torch.device, dtype: torch.dtype) -> Rate:
     if device.type == "cpu" and dtype != torch.float32:
         rows = min(rows, SLOW_SIDE)
     frames = max(1, min(work.frames, 2**22 // (channels * rows * rows)))
-    convolution = nn.Conv2d(channels, channels, 3, padding=1).to(device, dtype).to(memory_format=torch.channels_last)
+    convolution = nn.Conv2d(channels, channels, 3, padding=1).to(device, dtype)
+    convolution.weight.data = channels_last(convolution.weight.data)
     linear = nn.Linear(channels, 4 * channels).to(device, dtype)
     states_FCYX = channels_last(torch.randn(frames, channels, rows, rows, device=device, dtype=dtype))
     tokens_NC = torch.randn(frames * rows * rows, channels, device=device, dtype=dtype)

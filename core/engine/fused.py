@@ -13,6 +13,7 @@ from torch import Tensor
 logger = logging.getLogger("longtake")
 
 SERVED = (torch.float32, torch.float16, torch.bfloat16)
+MOST_PIXELS = 2**22  # of a frame: the moments of more blocks are not merged by one program
 
 
 def kernels_for(states: Tensor) -> ModuleType | None:
@@ -22,18 +23,19 @@ def kernels_for(states: Tensor) -> ModuleType | None:
     """
     if torch.compiler.is_compiling() or not states.is_cuda or states.dtype not in SERVED:
         return None
-    return _kernels(states.device) if states.stride(-1) == 1 else None
+    fits = states.stride(-1) == 1 and states.shape[-2] <= MOST_PIXELS
+    return _kernels(states.device, states.dtype) if fits else None
 
 
 @cache
-def _kernels(device: torch.device) -> ModuleType | None:
+def _kernels(device: torch.device, dtype: torch.dtype) -> ModuleType | None:
     if find_spec("triton") is None:
         return None
     try:
         from . import kernels
 
-        kernels.gated_(*torch.ones(2, 1, device=device))
+        kernels.probe(device, dtype)
     except Exception as error:  # Triton needs a C compiler and a driver, and says so in many ways
-        logger.warning("kernels of Triton do not run here, PyTorch's operators do: %s", error)
+        logger.warning("kernels of Triton do not run on %s in %s, PyTorch's operators do: %s", device, dtype, error)
         return None
     return kernels

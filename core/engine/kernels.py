@@ -1,13 +1,17 @@
 """Kernels in Triton: group norm with SiLU for channels last, norm of tokens, and the gate of a feed-forward.
 
 PyTorch's group norm copies states with channels last into another layout and back; its SiLU, and the gate's product,
-are passes over memory of their own; its norm of tokens is slow for so few channels. Here statistics take one pass, norm
+are passes over memory of their own. Here statistics take one pass, norm
 and SiLU one, norm of tokens one, GELU and product one.
 
 Shape suffixes: F = frames, P = pixels, C = channels, G = groups, R = rows of factors, 1 or F.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial, wraps
+from typing import Any, TypeVar
 
 import torch
 import triton
@@ -16,8 +20,30 @@ from torch import Tensor, nn
 
 PIXELS, CHANNELS = 128, 64  # of a block: 64 channels in half precision are a line of the cache
 NUMBERS = 4096  # of a block where rows do not matter
+Launch = TypeVar("Launch", bound=Callable[..., Any])
+_numbers = partial(torch.empty, dtype=torch.float32)
 
 
+def on_its_device(launch: Launch) -> Launch:
+    """Let kernels be launched on the device of the first tensor: Triton takes the current one."""
+
+    @wraps(launch)
+    def call(first: Tensor, *others: Any, **options: Any) -> Any:
+        with torch.cuda.device_of(first):
+            return launch(first, *others, **options)
+
+    return call  # type: ignore[return-value]
+
+
+def probe(device: torch.device, dtype: torch.dtype) -> None:
+    """Run every kernel once: one that does not run here raises what it will."""
+    states_FPC = torch.ones(1, 2, 8, device=device, dtype=dtype)
+    norm = nn.GroupNorm(2, 8, device=device, dtype=dtype)
+    normalised(states_FPC, 8, *moments(states_FPC, 2, states_FPC[:, 0]), norm, states_FPC[:, 0], silu=True)
+    gated_(states_FPC, layer_normed(states_FPC, nn.LayerNorm(8, device=device, dtype=dtype)))
+
+
+@on_its_device
 def moments(states_FPC: Tensor, groups: int, plus_RC: Tensor | None) -> tuple[Tensor, Tensor]:
     """Return mean and sum of squared deviations of each frame's groups of channels, (F, G) each in float32.
 
@@ -25,12 +51,12 @@ def moments(states_FPC: Tensor, groups: int, plus_RC: Tensor | None) -> tuple[Te
     """
     frames, pixels, channels = states_FPC.shape
     blocks, each = triton.cdiv(pixels, PIXELS), channels // groups
-    of_blocks_2FBC = torch.empty(2, frames, blocks, channels, device=states_FPC.device)
-    _moments_of_blocks[(frames, blocks, triton.cdiv(channels, CHANNELS))](
+    of_blocks_2FBC = _numbers(2, frames, blocks, channels, device=states_FPC.device)
+    _moments_of_blocks[(blocks, frames, triton.cdiv(channels, CHANNELS))](
         states_FPC, *_rows(plus_RC, states_FPC), *of_blocks_2FBC, pixels, channels, *states_FPC.stride()[:2],
         PIXELS, CHANNELS,
     )  # fmt: skip
-    of_groups_2FG = torch.empty(2, frames, groups, device=states_FPC.device)
+    of_groups_2FG = _numbers(2, frames, groups, device=states_FPC.device)
     _moments_of_groups[(frames, groups)](
         *of_blocks_2FBC, *of_groups_2FG, blocks, pixels, channels, each,
         triton.next_power_of_2(each), PIXELS, triton.next_power_of_2(blocks), num_warps=8,
@@ -39,6 +65,7 @@ def moments(states_FPC: Tensor, groups: int, plus_RC: Tensor | None) -> tuple[Te
     return mean_FG, squares_FG
 
 
+@on_its_device
 def normalised(
     states_FPC: Tensor, total: int, mean_RG: Tensor, squares_RG: Tensor, norm: nn.GroupNorm, plus_RC: Tensor | None,
     *, silu: bool,
@@ -46,22 +73,23 @@ def normalised(
     """Return what a group norm gives where the statistics are these, and SiLU of it where asked."""
     frames, pixels, channels = states_FPC.shape
     made_FPC = torch.empty(frames, pixels, channels, dtype=states_FPC.dtype, device=states_FPC.device)
-    _normalised[(frames, triton.cdiv(pixels, PIXELS), triton.cdiv(channels, CHANNELS))](
+    _normalised[(triton.cdiv(pixels, PIXELS), frames, triton.cdiv(channels, CHANNELS))](
         states_FPC, *_rows(plus_RC, states_FPC), mean_RG.contiguous(), squares_RG.contiguous(), norm.weight, norm.bias,
-        made_FPC, pixels, channels, *states_FPC.stride()[:2], norm.num_groups,
+        made_FPC, pixels, channels, *states_FPC.stride()[:2],
         norm.num_groups if len(mean_RG) > 1 else 0, channels // norm.num_groups, float(total), norm.eps, silu,
         PIXELS, CHANNELS,
     )  # fmt: skip
     return made_FPC
 
 
+@on_its_device
 def layer_normed(states_FPC: Tensor, norm: nn.LayerNorm) -> Tensor:
     """Return what a norm over the channels of each token gives."""
     frames, pixels, channels = states_FPC.shape
     made_FPC = torch.empty(frames, pixels, channels, dtype=states_FPC.dtype, device=states_FPC.device)
     wide = triton.next_power_of_2(channels)
     tokens = max(1, NUMBERS // wide)
-    _layer_normed[(frames, triton.cdiv(pixels, tokens))](
+    _layer_normed[(triton.cdiv(pixels, tokens), frames)](
         states_FPC, norm.weight, norm.bias, made_FPC, pixels, channels, *states_FPC.stride()[:2], norm.eps, tokens, wide
     )
     return made_FPC
@@ -74,6 +102,7 @@ def _rows(plus_RC: Tensor | None, other: Tensor) -> tuple[Tensor, int, bool]:
     return plus_RC.contiguous(), plus_RC.shape[1] if len(plus_RC) > 1 else 0, True
 
 
+@on_its_device
 def gated_(gate: Tensor, hidden: Tensor) -> Tensor:
     """Return GELU of the gate times the hidden states, in the place of the gate; both are contiguous."""
     number = gate.numel()
@@ -86,7 +115,7 @@ def _moments_of_blocks(  # type: ignore[no-untyped-def]
     states, plus, plus_stride, has_plus: tl.constexpr, means, squares, pixels, channels, frame_stride, pixel_stride,
     PIXELS: tl.constexpr, CHANNELS: tl.constexpr,
 ):  # fmt: skip
-    frame, block = tl.program_id(0).to(tl.int64), tl.program_id(1)
+    block, frame = tl.program_id(0), tl.program_id(1).to(tl.int64)
     pixel = block * PIXELS + tl.arange(0, PIXELS)
     channel = tl.program_id(2) * CHANNELS + tl.arange(0, CHANNELS)
     inside = (pixel < pixels)[:, None] & (channel < channels)[None, :]
@@ -94,7 +123,7 @@ def _moments_of_blocks(  # type: ignore[no-untyped-def]
     numbers = tl.load(states + place, mask=inside, other=0.0).to(tl.float32)
     mean = tl.sum(numbers, 0) / tl.minimum(PIXELS, pixels - block * PIXELS)
     away = tl.where(inside, numbers - mean[None, :], 0.0)
-    made = (frame * tl.num_programs(1) + block) * channels + channel
+    made = (frame * tl.num_programs(0) + block) * channels + channel
     if has_plus:
         mean += tl.load(plus + frame * plus_stride + channel, mask=channel < channels, other=0.0).to(tl.float32)
     tl.store(means + made, mean, mask=channel < channels)
@@ -125,11 +154,11 @@ def _moments_of_groups(  # type: ignore[no-untyped-def]
 @triton.jit
 def _normalised(  # type: ignore[no-untyped-def]
     states, plus, plus_stride, has_plus: tl.constexpr, means, squares, weight, bias, made, pixels, channels,
-    frame_stride, pixel_stride, groups, groups_stride, each, total, eps,
+    frame_stride, pixel_stride, groups_stride, each, total, eps,
     SILU: tl.constexpr, PIXELS: tl.constexpr, CHANNELS: tl.constexpr,
 ):  # fmt: skip
-    frame = tl.program_id(0).to(tl.int64)
-    pixel = (tl.program_id(1) * PIXELS + tl.arange(0, PIXELS)).to(tl.int64)
+    frame = tl.program_id(1).to(tl.int64)
+    pixel = (tl.program_id(0) * PIXELS + tl.arange(0, PIXELS)).to(tl.int64)
     channel = tl.program_id(2) * CHANNELS + tl.arange(0, CHANNELS)
     known = channel < channels
     inside = (pixel < pixels)[:, None] & known[None, :]
@@ -155,8 +184,8 @@ def _layer_normed(  # type: ignore[no-untyped-def]
     states, weight, bias, made, pixels, channels, frame_stride, pixel_stride, eps,
     TOKENS: tl.constexpr, WIDE: tl.constexpr,
 ):  # fmt: skip
-    frame = tl.program_id(0).to(tl.int64)
-    pixel = (tl.program_id(1) * TOKENS + tl.arange(0, TOKENS)).to(tl.int64)
+    frame = tl.program_id(1).to(tl.int64)
+    pixel = (tl.program_id(0) * TOKENS + tl.arange(0, TOKENS)).to(tl.int64)
     channel = tl.arange(0, WIDE)
     known = channel < channels
     inside = (pixel < pixels)[:, None] & known[None, :]

@@ -9,7 +9,7 @@ Shape suffixes: F = frames, C = channels, Y, X = rows, columns, P = pixels.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -35,17 +35,24 @@ def states_of(tokens_FPC: Tensor, size: torch.Size) -> Tensor:
 
 @contextmanager
 def weights_channels_last(model: nn.Module) -> Iterator[None]:
-    """Let the weights of plain convolutions lie with channels last too, or each call would copy them.
+    """Let the weights of plain convolutions lie with channels last too, where each call would copy them otherwise.
 
-    The numbers stay the same; on exit they lie as before.
+    The numbers stay the same; on every exit they lie as before.
     """
-    found = [module for module in model.modules() if isinstance(module, nn.Conv2d | nn.Conv3d) and is_plain(module)]
-    moved = [conv for conv in found if conv.weight.is_contiguous() and not conv.weight.is_meta]
-    for conv in moved:
-        last = torch.channels_last if isinstance(conv, nn.Conv2d) else torch.channels_last_3d
-        conv.weight.data = conv.weight.data.contiguous(memory_format=last)
-    try:
+    convolutions = [module for module in model.modules() if isinstance(module, nn.Conv2d | nn.Conv3d)]
+    with ExitStack() as back:
+        for conv in convolutions:
+            if is_plain(conv) and conv.weight.is_contiguous() and gains(conv.weight):
+                back.callback(_lay, conv, torch.contiguous_format)
+                _lay(conv, torch.channels_last if isinstance(conv, nn.Conv2d) else torch.channels_last_3d)
         yield
-    finally:
-        for conv in moved:
-            conv.weight.data = conv.weight.data.contiguous()
+
+
+def gains(weight: Tensor) -> bool:
+    """Whether there is a gain in moving a weight: on a CPU none was seen, and its memory may be shared or pinned."""
+    return weight.device.type not in ("cpu", "meta")
+
+
+def _lay(conv: nn.Conv2d | nn.Conv3d, memory: torch.memory_format) -> None:
+    with torch.inference_mode(False):  # in which the user may be, who will need ordinary weights when it has ended
+        conv.weight.data = conv.weight.data.contiguous(memory_format=memory)

@@ -70,10 +70,15 @@ class Work:
         return found
 
     @property
+    def loaded(self) -> int:
+        """Bytes of the UNet's weights."""
+        return self.shape.parameters * (self.stored or self.number)
+
+    @property
     def weights(self) -> int:
         """Bytes of the UNet's weights, and of the kernels that are merged from those held as they are computed with."""
         merged = merged_numbers(self.shape.channels) * self.number if self.shape.parameters and not self.stored else 0
-        return self.shape.parameters * (self.stored or self.number) + merged
+        return self.loaded + merged
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +112,9 @@ class MemoryPlan:
     def peak(self) -> int:
         """Bytes at the most, on the device."""
         least, most = workspaces(self.work)
-        return self.work.weights + self.held + min(max(self.split.workspace or most, least), most)
+        chunk = min(max(self.split.workspace or most, least), most)
+        part, whole = fetched_ahead(self.work) if self.host_skips else (0, 1)
+        return self.work.weights + self.held + chunk - (-chunk * part // whole)
 
 
 # The ways to share the work out, the fastest first.
@@ -128,7 +135,8 @@ def plan_memory(work: Work, budget: int, workspace: int, host: int) -> MemoryPla
     ways = WAYS if work.frames * skip_bytes(work) <= host else WAYS[:-1]
     for keep, host_skips in ways:
         held = work.frames * held_bytes(work, keep=keep, host_skips=host_skips)
-        room = budget - work.weights - held
+        part, whole = fetched_ahead(work) if host_skips else (0, 1)
+        room = (budget - work.weights - held) * whole // (whole + part)
         # A workspace that is squeezed to one frame is worth no way but the last.
         if room >= (least if (keep, host_skips) == ways[-1] else min(2 * least, max(workspace, least))):
             return MemoryPlan(work, budget, Split(min(room, max(workspace, least)), keep), host_skips)
@@ -150,6 +158,15 @@ def workspaces(work: Work) -> tuple[int, int]:
         least = max(least, pixels * spatial, work.frames * temporal, at_once)
         most = max(most, work.frames * pixels * max(spatial, temporal))
     return least, most
+
+
+def fetched_ahead(work: Work) -> tuple[int, int]:
+    """Return what share of a chunk is fetched from the host meanwhile, for the next one: a part, and of how much.
+
+    Most where as many channels come from the way down as from below.
+    """
+    channels = work.shape.channels[0]
+    return work.number * channels, resnet_bytes(2 * channels, channels, work.number)
 
 
 def skip_bytes(work: Work) -> int:

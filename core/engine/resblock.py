@@ -128,13 +128,13 @@ def temporal_conv(conv: nn.Conv3d, states_FPC: Tensor, *, biased: bool = True) -
 
     Its bias may be left to the norm after it (:func:`plus_of`); a layer that is not plain adds its own all the same.
     """
-    states_CFP = states_FPC.permute(2, 0, 1)
+    states_1CFP = states_FPC[None].permute(0, 3, 1, 2)  # in this order, or PyTorch does not see that channels are last
     if is_plain(conv):
         padding, bias_C = (conv.kernel_size[0] // 2, 0), conv.bias if biased else None
-        made_CFP = functional.conv2d(states_CFP[None], conv.weight[..., 0], bias_C, padding=padding)[0]
+        made_1CFP = functional.conv2d(states_1CFP, conv.weight[..., 0], bias_C, padding=padding)
     else:
-        made_CFP = conv(states_CFP[None, ..., None])[0, ..., 0]
-    return made_CFP.permute(1, 2, 0)
+        made_1CFP = conv(states_1CFP[..., None])[..., 0]
+    return made_1CFP[0].permute(1, 2, 0)
 
 
 def resnet_bytes(channels_in: int, channels: int, number: int) -> int:

@@ -43,7 +43,7 @@ class HostSkips(Skips):
 
     """
 
-    def __init__(self, device: torch.device, piece: int = 2**28) -> None:
+    def __init__(self, device: torch.device, piece: int = 2**26) -> None:
         super().__init__()
         self._piece = piece
         self._copies = torch.cuda.Stream(device) if device.type == "cuda" else None

@@ -211,14 +211,19 @@ def feed_forward(layers: Any, norm: nn.LayerNorm, states_XYC: Tensor) -> Tensor:
     piece and their product takes the gate's place.
     """
     gated, _, project = layers.net
-    normed_XYC = layer_norm(states_XYC, norm)
     if is_plain(gated.proj):
-        gate, hidden = (run_half(gated.proj, normed_XYC, half) for half in (1, 0))
-    else:
-        hidden, gate = (each.contiguous() for each in gated.proj(normed_XYC).chunk(2, dim=-1))
+        return run_linear(project, _opened(gated.proj, layer_norm(states_XYC, norm)))
+    hidden, gate = gated.proj(layer_norm(states_XYC, norm)).chunk(2, dim=-1)
+    return run_linear(project, functional.gelu(gate).mul_(hidden))
+
+
+def _opened(layer: nn.Linear, normed_XYC: Tensor) -> Tensor:
+    """Return hidden states times GELU of their gate, both from a plain layer, in the place of the gate."""
+    gate, hidden = (run_half(layer, normed_XYC, half) for half in (1, 0))
     if kernels := kernels_for(gate):
-        return run_linear(project, kernels.gated_(gate, hidden))
-    return run_linear(project, torch.ops.aten.gelu_(gate).mul_(hidden))
+        opened: Tensor = kernels.gated_(gate, hidden)
+        return opened
+    return torch.ops.aten.gelu_(gate).mul_(hidden)  # type: ignore[no-any-return]
 
 
 def block_bytes(channels: int, number: int) -> int:

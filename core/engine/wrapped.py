@@ -29,7 +29,8 @@ PLAIN_PROCESSORS = ("AttnProcessor", "AttnProcessor2_0", "XFormersAttnProcessor"
 def is_plain(layer: nn.Module) -> bool:
     """Whether a layer's weights are all there is to it, so that they may be used without calling it."""
     hooked = layer._forward_hooks or layer._forward_pre_hooks or "forward" in vars(layer)
-    return type(layer) in PLAIN_LAYERS and not hooked
+    # Quantized weights are tensors of another class, which know what to do when they are multiplied and no more.
+    return type(layer) in PLAIN_LAYERS and not hooked and type(layer.weight) in (nn.Parameter, Tensor)
 
 
 def bias_plus(layer: Any, more_C: Tensor) -> Tensor:

@@ -69,7 +69,7 @@ def _planned(unet: Any, inputs: tuple[Tensor, ...]) -> Iterator[Call]:
     parameters = sum(weight.numel() for weight in unet.parameters())
     shape = UnetShape(tuple(unet.config.block_out_channels), unet.config.layers_per_block, parameters=parameters)
     work = Work(shape, frames, rows, columns, inputs[0].element_size())
-    plan = plan_memory(work, free_memory(device) + work.weights, workspace_for(device), host_room(device))
+    plan = plan_memory(work, free_memory(device) + work.loaded, workspace_for(device), host_room(device))
     if plan is None:
         raise torch.OutOfMemoryError(f"{frames} frames have no plan that fits")
     with installed(unet, split=plan.split, make_skips=partial(HostSkips, device) if plan.host_skips else None):

@@ -35,15 +35,15 @@ def earlier_results(path: Path, device: torch.device) -> tuple[list[Result], dic
 
 
 def add_results(results: Sequence[Result], path: Path, device: torch.device) -> None:
-    """Write results to a file, in the place of those of the same calls that it held; others stay.
+    """Write results to a file, in the place of those of the same calls and contenders; others stay.
 
     Raises:
         LongtakeError: it holds results of another machine or other versions, or none at all.
 
     """
     earlier, about = earlier_results(path, device)
-    again = {call_of(each) for each in results}
-    kept = [each for each in earlier if call_of(each) not in again]
+    again = {(call_of(each), each.contender) for each in results}
+    kept = [each for each in earlier if (call_of(each), each.contender) not in again]
     lines = ",\n".join(json.dumps(asdict(each)) for each in [*kept, *results])
     with whole_file(path) as part:
         part.write_text(f'{{"about": {json.dumps(about)},\n"results": [\n{lines}\n]}}\n', encoding="utf-8")

@@ -51,6 +51,8 @@ class Result:
         """Return the median of the ratios, with the least and the most."""
         if self.failed:
             return self.failed
+        if not self.ratios:  # the first contender failed
+            return "–"
         return f"{statistics.median(self.ratios):.2f} ({min(self.ratios):.2f} … {max(self.ratios):.2f})"
 
 
