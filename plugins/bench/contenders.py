@@ -14,7 +14,7 @@ from ...core.defaults import GUIDED_AT_FIRST
 from ...core.devices import free_memory, host_room, workspace_for
 from ...core.engine.decode_memory import DecodeWork, plan_decoding
 from ...core.engine.decoder import DecoderEngine
-from ...core.engine.memory import UnetShape, Work, plan_memory
+from ...core.engine.memory import UnetShape, Work, plan_memory, workspaces
 from ...core.engine.reuse import Reuse
 from ...core.engine.skips import HostSkips
 from ...core.engine.split import Split
@@ -26,7 +26,6 @@ from ...core.seams import installed
 Call = Callable[[], Tensor]
 BASE = "diffusers"
 DECODED_AT_A_TIME = 8  # frames
-NARROW = 16  # by how much less workspace the contender with small chunks has
 
 
 @contextmanager
@@ -53,25 +52,31 @@ def _compiled(unet: Any, inputs: tuple[Tensor, ...]) -> Iterator[Call]:
 
 @contextmanager
 def _engine(
-    unet: Any, inputs: tuple[Tensor, ...], narrow: int = 1, on_host: bool = False, compiled: bool = False
+    unet: Any, inputs: tuple[Tensor, ...], smallest: bool = False, on_host: bool = False, compiled: bool = False
 ) -> Iterator[Call]:
     device = inputs[0].device
-    split = Split(workspace_for(device) // narrow, keep=not on_host, compiled=compiled)
+    workspace = workspaces(_work_of(unet, inputs))[0] if smallest else workspace_for(device)
+    split = Split(workspace, keep=not on_host, compiled=compiled)
     ways: dict[str, Any] = {"make_skips": lambda: HostSkips(device)} if on_host else {}
     with installed(unet, split=split, **ways):
         yield lambda: unet(*inputs, return_dict=False)[0]
 
 
+def _work_of(unet: Any, inputs: tuple[Tensor, ...]) -> Work:
+    """Return what the planner would be told."""
+    _, frames, _, rows, columns = inputs[0].shape
+    parameters = sum(weight.numel() for weight in unet.parameters())
+    shape = UnetShape(tuple(unet.config.block_out_channels), unet.config.layers_per_block, parameters=parameters)
+    return Work(shape, frames, rows, columns, inputs[0].element_size())
+
+
 @contextmanager
 def _planned(unet: Any, inputs: tuple[Tensor, ...]) -> Iterator[Call]:
     """Split the work as a generation would, from the memory that is free."""
-    (_, frames, _, rows, columns), device = inputs[0].shape, inputs[0].device
-    parameters = sum(weight.numel() for weight in unet.parameters())
-    shape = UnetShape(tuple(unet.config.block_out_channels), unet.config.layers_per_block, parameters=parameters)
-    work = Work(shape, frames, rows, columns, inputs[0].element_size())
+    work, device = _work_of(unet, inputs), inputs[0].device
     plan = plan_memory(work, free_memory(device) + work.loaded, workspace_for(device), host_room(device))
     if plan is None:
-        raise torch.OutOfMemoryError(f"{frames} frames have no plan that fits")
+        raise torch.OutOfMemoryError(f"{work.frames} frames have no plan that fits")
     with installed(unet, split=plan.split, make_skips=partial(HostSkips, device) if plan.host_skips else None):
         yield lambda: unet(*inputs, return_dict=False)[0]
 
@@ -103,7 +108,7 @@ UNET: dict[str, Any] = {
     "diffusers, chunked feed-forward": _forward_chunking,
     "diffusers, compiled": _compiled,
     "longtake": _engine,
-    "longtake, small chunks": partial(_engine, narrow=NARROW),
+    "longtake, smallest chunks": partial(_engine, smallest=True),
     "longtake, skips in the host's memory": partial(_engine, on_host=True),
     "longtake, deep features reused": _reused,
     "longtake, compiled": partial(_engine, compiled=True),
@@ -214,4 +219,6 @@ SPEED: dict[str, Any] = {
     "fast": partial(_generate, speed="fast"),
     "draft": partial(_generate, speed="draft"),
 }
-LENGTH = {name: UNET[name] for name in (BASE, "diffusers, chunked feed-forward", "longtake", "longtake, small chunks")}
+LENGTH = {
+    name: UNET[name] for name in (BASE, "diffusers, chunked feed-forward", "longtake", "longtake, smallest chunks")
+}
