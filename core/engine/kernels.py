@@ -1,8 +1,8 @@
 """Kernels in Triton: group norm with SiLU for channels last, norm of tokens, and the gate of a feed-forward.
 
 PyTorch's group norm copies states with channels last into another layout and back; its SiLU, and the gate's product,
-are passes over memory of their own. Here statistics take one pass, norm
-and SiLU one, norm of tokens one, GELU and product one.
+are passes over memory of their own. Here statistics take one pass, norm and SiLU one, norm of tokens one, GELU and
+product one.
 
 Shape suffixes: F = frames, P = pixels, C = channels, G = groups, R = rows of factors, 1 or F.
 """
