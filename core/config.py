@@ -83,8 +83,8 @@ class Config(BaseModel):
     )
     compile: bool = Field(
         default=False,
-        description="Compile the UNet's pieces with torch.compile: minutes at first, then faster steps"
-        " (on a GPU no faster than longtake's own kernels).",
+        description="Compile the UNet's pieces with torch.compile: minutes at first, and then no faster than without on"
+        " the devices measured (an H200, a CPU of AMD's).",
     )
     decode_chunk: int | None = Field(
         default=None,

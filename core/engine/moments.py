@@ -107,6 +107,6 @@ def group_norm(states_FCYX: Tensor, norm: nn.GroupNorm, plus_RC: Tensor | None =
 
 def layer_norm(states_FPC: Tensor, norm: nn.LayerNorm) -> Tensor:
     """Return what a norm over the channels of each token gives."""
-    kernels = kernels_for(states_FPC) if is_plain(norm) else None
+    kernels = kernels_for(states_FPC) if is_plain(norm) and norm.bias is not None else None
     normed_FPC: Tensor = kernels.layer_normed(states_FPC, norm) if kernels else norm(states_FPC)
     return normed_FPC
