@@ -192,10 +192,15 @@ def test_a_block_takes_no_more_than_is_planned_for_it(unet, monkeypatch, wrapped
 
 def test_a_thousand_frames_of_full_size_fit_24_gib_with_the_weights():
     work = Work(replace(SVD_XT, parameters=1_524_623_082), 1000, ROWS, COLUMNS, 2)
-    plan = plan_memory(work, 24 * 1024 * MIB, workspace_for(torch.device("cuda")), HOST)
+    workspace = workspace_for(torch.device("cuda"))
+    plan = plan_memory(work, 24 * 1024 * MIB, workspace, HOST)
     assert plan is not None
     assert plan.host_skips
-    assert plan.peak < 17 * 1024 * MIB
+    # Beside chunks of one GiB it has always been less than 16.
+    assert plan.peak - 1.1 * (workspace - 1024 * MIB) < 16 * 1024 * MIB
+    smaller = plan_memory(work, 24 * 1024 * MIB, 1024 * MIB, HOST)
+    assert smaller is not None
+    assert smaller.peak < 16 * 1024 * MIB
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(72, 128), (9, 13)])

@@ -70,8 +70,7 @@ class ResBlock:
             hidden_FPC = split.ready(first_half)(block, part_FPC, moments)
             if split.keep:
                 kept.append(hidden_FPC)
-            counted_RC = plus_RC if plus_RC is None or len(plus_RC) == 1 else split.counted_of(plus_RC)
-            return split.ready(moments_of)(split.counted_of(hidden_FPC), groups, counted_RC)
+            return split.ready(moments_of)(split.counted_of(hidden_FPC), groups, plus_RC)
 
         between = split.merge(split.over_pixels(measure, states_FPC, each, writes=False))
 
