@@ -20,8 +20,8 @@ from longtake.plugins.bench.contenders import SPEED, UNET
 from longtake.plugins.bench.figures import draw_lengths
 from longtake.plugins.bench.limit import find_limits, longest
 from longtake.plugins.bench.models import SIZES, random_pipeline
-from longtake.plugins.bench.page import add_results, read_results, table
-from longtake.plugins.bench.pairs import Result, compare
+from longtake.plugins.bench.page import add_results, limits, read_results, table
+from longtake.plugins.bench.pairs import Result, compare, timed_inside
 from longtake.plugins.bench.peak import watched
 from longtake.plugins.bench.run import CONTENDERS, given
 
@@ -129,6 +129,79 @@ def test_each_length_is_kept_when_it_is_done(tmp_path, monkeypatch):
     CliRunner().invoke(bench, ["-o", str(path), "--part", "unet", "--device", "cpu"])
     results, _ = read_results(path)
     assert [(result.frames, result.contender) for result in results] == [(3, "diffusers"), (3, "longtake")]
+
+
+def test_seconds_of_a_step_are_those_of_the_unet_whoever_calls_it(tmp_path):
+    path = tmp_path / "bench.json"
+    asked = [
+        "--size",
+        "tiny",
+        "--frames",
+        "2",
+        "--rounds",
+        "2",
+        "--device",
+        "cpu",
+        "--part",
+        "pipeline",
+        "--steps",
+        "3",
+    ]
+    assert CliRunner().invoke(bench, ["-o", str(path), *asked]).exit_code == 0
+    results, _ = read_results(path)
+    assert len(results) == 3
+    for result in results:
+        assert (result.steps, result.base, len(result.unet)) == (3, "diffusers", 2)
+        assert all(0 < unet < whole for unet, whole in zip(result.unet, result.seconds, strict=True))
+    assert re.fullmatch(r"\| \| 2 frames, 3 steps \|", table(results, "pipeline").splitlines()[0])
+    assert len(re.findall(r"s \(\d+\.\d\d s a step\)", table(results, "pipeline"))) == 3
+
+
+def test_calls_of_a_module_are_timed_for_the_time_of_a_block(monkeypatch):
+    clock = iter([1.0, 3.0, 10.0, 14.5])
+    monkeypatch.setattr("longtake.plugins.bench.pairs._now", lambda device: next(clock))
+    module = torch.nn.Identity()
+    with timed_inside(module, CPU) as spent:
+        module.forward = lambda states: states  # as the engine stands for the UNet's
+        module(1)
+        module(1)
+    module(1)  # when the clock has run out
+    assert spent == [2.0, 4.5]
+    with timed_inside(None, CPU) as nothing:
+        module(1)
+    assert not nothing
+
+
+def test_what_was_asked_stands_over_each_column_and_another_first_contender_in_the_cell():
+    made = [
+        Result("pipeline", 25, "diffusers", [50.0], [1.0], base="diffusers", steps=25),
+        Result("pipeline", 25, "longtake", [20.0], [2.5], base="diffusers", steps=25, unet=[15.0]),
+        Result("pipeline", 25, "longtake", [4.0], [1.0], base="longtake", steps=1, cap=24.0),
+        Result("pipeline", 80, "in chunks", [9.0], [1.0], base="in chunks", steps=3),
+        Result("pipeline", 80, "longtake", [6.0], [1.5], base="in chunks", steps=3),
+    ]
+    assert table(made, "pipeline").splitlines() == [
+        "| | 25 frames, 1 step within 24 GiB | 25 frames, 25 steps | 80 frames, 3 steps |",
+        "|---|---|---|---|",
+        "| diffusers | – | 50.00 s: 1.00 (1.00 … 1.00) | – |",
+        "| longtake | 4.00 s: 1.00 (1.00 … 1.00) | 20.00 s (0.60 s a step): 2.50 (2.50 … 2.50) "
+        "| 6.00 s: 1.50 (1.50 … 1.50) beside in chunks |",
+        "| in chunks | – | – | 9.00 s: 1.00 (1.00 … 1.00) |",
+    ]
+
+
+def test_limits_have_a_table_of_their_own():
+    found = [
+        Result("limit", 43, "diffusers", [], [], cap=24.0),
+        Result("limit", 1000, "longtake", [], [], cap=24.0),
+        Result("limit", 80, "longtake", [], []),
+    ]
+    assert limits(found, "limit").splitlines() == [
+        "| | frames within 24 GiB | frames |",
+        "|---|---|---|",
+        "| diffusers | 43 | – |",
+        "| longtake | 1000 | 80 |",
+    ]
 
 
 def test_limits_take_the_place_of_limits_whatever_came_out(tmp_path):

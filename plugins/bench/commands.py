@@ -71,7 +71,7 @@ def bench(
         torch.cuda.set_per_process_memory_fraction(cap * 2**30 / torch.cuda.mem_get_info(number)[1], number)
     earlier_results(output, device)  # says now, not after the work, that it does not go there
     for part in parts:
-        results = compare_part(part, frames, device=device, dtype=dtype, **asked)
+        results = compare_part(part, frames, device=device, dtype=dtype, cap=cap, **asked)
         for _, group in groupby(results, key=call_of):  # each length is kept when it is done
             add_results([_told(result) for result in group], output, device)
 

@@ -6,6 +6,7 @@ import json
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,7 +52,8 @@ def add_results(results: Sequence[Result], path: Path, device: torch.device) -> 
 
 def call_of(result: Result) -> tuple[object, ...]:
     """Return what was called; its contenders are measured together. Of limits, the frames are what comes out."""
-    return result.what, result.size, result.dtype, None if "limit" in result.what else result.frames
+    frames = None if "limit" in result.what else result.frames
+    return result.what, result.size, result.dtype, frames, result.steps, result.cap
 
 
 def read_results(path: Path) -> tuple[list[Result], dict[str, str]]:
@@ -69,21 +71,48 @@ def read_results(path: Path) -> tuple[list[Result], dict[str, str]]:
 
 
 def table(results: list[Result], what: str) -> str:
-    """Return a table of one part: contenders by lengths, each with its seconds and how many times faster it is."""
+    """Return a table of one part: contenders by calls, each with its seconds and how many times faster it is.
+
+    Where the first contender of a call is not the table's, it is named.
+    """
     found = [result for result in results if result.what == what]
-    lengths = sorted({result.frames for result in found})
-    lines = ["| | " + " | ".join(f"{frames} frames" for frames in lengths) + " |", "|---|" + "---|" * len(lengths)]
+    calls = {call_of(result): result for result in sorted(found, key=_order)}
+    lines = [f"| | {' | '.join(_head(result) for result in calls.values())} |", "|---|" + "---|" * len(calls)]
     for contender in dict.fromkeys(result.contender for result in found):
-        cells = [_cell(found, contender, frames) for frames in lengths]
-        lines.append(f"| {contender} | " + " | ".join(cells) + " |")
+        of_it = {call_of(result): result for result in found if result.contender == contender}
+        cells = [_cell(of_it[call], found[0].base) if call in of_it else "–" for call in calls]
+        lines.append(f"| {contender} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def _cell(results: list[Result], contender: str, frames: int) -> str:
-    result = next((each for each in results if (each.contender, each.frames) == (contender, frames)), None)
-    if result is None:
-        return "–"
+def limits(results: list[Result], what: str) -> str:
+    """Return a table of how many frames each contender can do, at each cap."""
+    found = [result for result in results if result.what == what]
+    caps = sorted({result.cap for result in found}, key=lambda cap: cap or inf)
+    lines = [f"| | {' | '.join('frames' + _within(cap) for cap in caps)} |", "|---|" + "---|" * len(caps)]
+    for contender in dict.fromkeys(result.contender for result in found):
+        most = {result.cap: str(result.frames) for result in found if result.contender == contender}
+        lines.append(f"| {contender} | {' | '.join(most.get(cap, '–') for cap in caps)} |")
+    return "\n".join(lines)
+
+
+def _order(result: Result) -> tuple[float, ...]:
+    return result.frames, result.steps or 0, result.cap or inf
+
+
+def _head(result: Result) -> str:
+    steps = f", {result.steps} step{'s' if result.steps > 1 else ''}" if result.steps else ""
+    return f"{result.frames} frames{steps}{_within(result.cap)}"
+
+
+def _within(cap: float | None) -> str:
+    return f" within {cap:g} GiB" if cap else ""
+
+
+def _cell(result: Result, base: str) -> str:
     if result.failed:
         return result.failed
+    step = f" ({statistics.median(result.unet) / result.steps:.2f} s a step)" if result.unet and result.steps else ""
     peak = f", {result.peak / 2**30:.1f} GiB" if result.peak else ""
-    return f"{statistics.median(result.seconds):.2f} s{peak}: {result.ratio()}"
+    other = f" beside {result.base}" if result.base not in (base, result.contender) else ""
+    return f"{statistics.median(result.seconds):.2f} s{step}{peak}: {result.ratio()}{other}"

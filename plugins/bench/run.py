@@ -50,6 +50,7 @@ def compare_part(
     compiled: bool,
     only: Sequence[str] = (),
     cold: bool = False,
+    cap: float | None = None,
     device: torch.device,
     dtype: torch.dtype,
 ) -> Iterator[Result]:
@@ -66,6 +67,7 @@ def compare_part(
         compiled: whether diffusers is also compared when compiled.
         only: contenders that are compared; by default all.
         cold: whether the first call counts.
+        cap: GiB of the device's memory that may be used, as it was set; for the record.
         device: where.
         dtype: of the weights.
 
@@ -88,10 +90,12 @@ def compare_part(
         for frames in lengths:
             asked = given(part, SIZES[size], frames, steps, device, dtype)
             setups = {name: partial(setup, model, asked) for name, setup in ways.items()}
-            yield from compare(part, frames, setups, rounds, device, cold=cold)
+            yield from compare(part, frames, setups, rounds, device, cold=cold, unet=getattr(model, "unet", None))
 
+    told: dict[str, Any] = {"size": size, "dtype": str(dtype).removeprefix("torch."), "commit": made_by, "cap": cap}
+    told["steps"] = steps if part == "pipeline" else None  # the speeds have their own
     for result in results():
-        yield replace(result, size=size, dtype=str(dtype).removeprefix("torch."), commit=made_by)
+        yield replace(result, **told)
 
 
 def given(part: str, size: Size, frames: int, steps: int, device: torch.device, dtype: torch.dtype) -> Any:
