@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +17,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from .answers import check_mask, check_windows
 from .contracts import (
     AttentionStrategy,
     ContextStrategy,
@@ -144,29 +146,28 @@ def check_attention(strategy: AttentionStrategy) -> None:
 
 
 def _check_sight(strategy: AttentionStrategy, span: Span) -> None:
-    mask_FF = strategy.mask(span)
-    if mask_FF is not None:
-        assert isinstance(mask_FF, Tensor), f"{strategy.name}: mask must be a tensor or None, got {mask_FF!r}"
-        assert mask_FF.shape == (span.frames, span.frames), f"{strategy.name}: mask has shape {tuple(mask_FF.shape)}"
-        open_FF = mask_FF if mask_FF.dtype == torch.bool else mask_FF > -torch.inf
-        assert bool(open_FF.any(dim=1).all()), f"{strategy.name}: some frame sees nothing, which gives NaN"
+    with _asserted():
+        check_mask(strategy, strategy.mask(span), span.frames)
     _check_windows(strategy, strategy.windows(span), span)
 
 
 def _check_windows(strategy: Strategy, windows: Windows | None, span: Span) -> None:
+    with _asserted():
+        check_windows(strategy, windows, span.frames)
     if windows is not None:
-        assert isinstance(windows, Windows), f"{strategy.name}: windows must give Windows or None, got {windows!r}"
-        shape = (len(windows.starts), span.frames)
-        assert windows.weights_WF.shape == shape, f"{strategy.name}: weights must be {shape}, one for each frame"
-        sums_F = windows.weights_WF.sum(dim=0)
-        said = f"{strategy.name}: weights do not sum to one, so that frames would fade or overflow"
-        torch.testing.assert_close(sums_F, torch.ones(span.frames), msg=said)
         for start, weights_F in zip(windows.starts, windows.weights_WF, strict=True):
-            last = span.frames - 1 if windows.ring else span.frames - windows.size
-            assert 0 <= start <= last and windows.size <= span.frames, f"{strategy.name}: a window leaves the video"
             outside_F = torch.ones(span.frames, dtype=torch.bool)
             outside_F[windows.inside(start)] = False
             assert not bool(weights_F[outside_F].any()), f"{strategy.name}: a window counts in frames it does not see"
+
+
+@contextmanager
+def _asserted() -> Iterator[None]:
+    """Say as an assertion what a generation would say."""
+    try:
+        yield
+    except PluginError as error:
+        raise AssertionError(str(error)) from error
 
 
 def check_noise(strategy: NoiseSchedule) -> None:
