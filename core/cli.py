@@ -29,7 +29,8 @@ from .listing import plugin_rows, print_plugins, print_strategies, strategy_rows
 from .manager import Plugins, load_plugins, offer_commands
 from .material import read_material
 from .plan import make_plan
-from .plan_view import Needs, as_data, print_tables
+from .plan_tables import print_tables
+from .plan_view import Needs, as_data
 from .progress import ProgressDisplay, show_notes, silence_libraries, silence_models
 from .rings import warn_if_open
 from .schema import config_schema

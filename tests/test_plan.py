@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 
 import pytest
 import torch
@@ -11,7 +12,8 @@ from rich.console import Console
 import longtake
 from longtake import AttentionStrategy, PositionalStrategy, Windows, load_config, make_plan, read_facts, resolve
 from longtake.core.errors import ConfigError, PluginError
-from longtake.core.plan_view import Needs, print_tables
+from longtake.core.plan_tables import print_tables
+from longtake.core.plan_view import Needs
 
 REGISTRY = longtake.load_plugins(third_party=False).registry
 SVD = read_facts("stabilityai/stable-video-diffusion-img2vid")
@@ -44,6 +46,40 @@ def test_the_table_says_what_becomes_of_frequencies(positional, said):
     console = Console(record=True, width=200, file=io.StringIO())
     print_tables(make_plan(config, SVD), config, Needs("not asked", "not asked", [1.0]), console)
     assert said in console.export_text()
+
+
+@pytest.mark.parametrize(
+    ("frames", "steps", "attention", "titles"),
+    [
+        (60, 60, "full", ["frames", "steps"]),
+        (61, 25, "full", ["frames, one in 2 of 61 and the last (--json tells all)", "steps"]),
+        (1000, 100, "full", ["frames, one in 20 of 1000 and the last", "steps, one in 2 of 100 and the last"]),
+        (350, 1, "freenoise", ["frames, one in 10 of 350", "video, one in 2 of 113"]),
+    ],
+)
+def test_of_long_tables_some_rows_are_shown_and_the_last(frames, steps, attention, titles):
+    asked = {"frames": frames, "steps": steps, "attention": attention, "seed": 1}
+    config = resolve(load_config(asked, REGISTRY), SVD, REGISTRY)
+    console = Console(record=True, width=200, file=io.StringIO())
+    print_tables(make_plan(config, SVD), config, Needs("not asked", "not asked", [1.0]), console)
+    text = console.export_text()
+    assert all(title in text for title in titles)
+    rows = re.findall(r"^│ +(\d+) │", text, re.MULTILINE)
+    assert {str(frames - 1), str(steps)} <= set(rows)  # frames count from 0, steps from 1
+    assert len(rows) <= 3 * 61
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(2.345, "2.3 s"), (99, "99 s"), (100, "2 min"), (7200, "2 h"), (200_000, "56 h"), (5e6, "58 days")],
+)
+def test_durations_are_told_in_the_unit_that_fits(seconds, said):
+    config = resolve(load_config({"frames": 14, "seed": 1}, REGISTRY), SVD, REGISTRY)
+    console = Console(record=True, width=200, file=io.StringIO())
+    print_tables(make_plan(config, SVD), config, Needs("not asked", "not asked", [seconds]), console)
+    text = console.export_text()
+    assert f"roughly {said}, {said} a step" in text
+    assert text.count("does not fit: not asked") == 2
 
 
 def test_the_noise_shown_is_the_noise_used():
