@@ -46,18 +46,19 @@ site: .venv/dev
 browse: site
 	$(BIN)/python docs/browse.py
 
-# Against diffusers, on this machine; takes about half an hour, and wants the machine for itself.
+# Against diffusers, on this machine; takes about an hour, and wants the machine for itself.
 BENCH := $(BIN)/longtake bench -o docs/benchmarks/cpu.json
 BOTH := --contender diffusers --contender longtake
 bench: .venv/dev
 	$(BENCH) --part unet --rounds 3
-	$(BENCH) --size slim --part unet --compile --rounds 2 --frames 14 $(BOTH) \
+	$(BENCH) --size slim --part unet --compile --rounds 3 --frames 14 --frames 28 $(BOTH) \
 		--contender "diffusers, compiled" --contender "longtake, compiled"
+	$(BENCH) --size tiny --part unet --part guided --part pipeline --rounds 5 --frames 14 --frames 56 $(BOTH)
 	$(BENCH) --part decode --rounds 2
 	$(BENCH) --part guided --rounds 2 --frames 14 --frames 28
 	$(BENCH) --part pipeline --rounds 1 --frames 14 --frames 28
 	$(BENCH) --part pipeline --rounds 1 --cold --frames 56
-	$(BENCH) --part speed --rounds 1 --cold --frames 28 --contender exact --contender fast --contender draft
+	$(BENCH) --part speed --rounds 2 --cold --frames 28 --contender exact --contender fast --contender draft
 	$(BENCH) --size slim --part speed --rounds 1 --cold --frames 28
 	$(BENCH) --size slim --part length --rounds 2 $(foreach frames,14 28 56 112 250,--frames $(frames))
 	$(BENCH) --size slim --part length --rounds 1 --cold --frames 500 --frames 1000 --contender diffusers --contender longtake
@@ -68,7 +69,8 @@ bench-gpu: .venv/dev
 	$(BENCH_GPU) --part unet --compile --frames 25 --rounds 3 $(BOTH) --contender "diffusers, compiled"
 	$(BENCH_GPU) --cap 24 --part pipeline --frames 1000 --steps 1 --rounds 1 --cold --contender longtake
 	$(BENCH_GPU) --part pipeline --frames 25 --steps 25 --rounds 1 $(BOTH)
-	$(BENCH_GPU) --cap 24 --part limit --part decode-limit --frames 1000 $(BOTH)
+	$(BENCH_GPU) --cap 24 --part limit --frames 1000 $(BOTH)
+	$(BENCH_GPU) --cap 24 --part decode-limit --frames 100 $(BOTH)
 	$(BENCH_GPU) --part unet --part decode --frames 25 --frames 80 --rounds 2 $(BOTH) \
 		--contender "longtake, skips in the host's memory" --contender "diffusers, 8 frames at a time"
 	$(BENCH_GPU) --part pipeline --frames 80 --frames 200 --steps 3 --rounds 1 --cold --contender longtake \

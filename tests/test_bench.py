@@ -50,6 +50,7 @@ def test_contenders_take_turns_and_ratios_are_those_of_a_round():
     assert fast.ratios == [slow / quick for slow, quick in zip(base.seconds, fast.seconds, strict=True)]
     assert all(ratio > 1 for ratio in fast.ratios)
     assert (large.seconds, large.ratio()) == ([], "out of memory")
+    assert {base.base, fast.base, large.base} == {"diffusers"}
     text = table([base, fast, large], "unet")
     assert text.splitlines()[0] == "| | 5 frames |"
     assert "| large | out of memory |" in text
@@ -176,7 +177,7 @@ def test_what_was_asked_stands_over_each_column_and_another_first_contender_in_t
     made = [
         Result("pipeline", 25, "diffusers", [50.0], [1.0], base="diffusers", steps=25),
         Result("pipeline", 25, "longtake", [20.0], [2.5], base="diffusers", steps=25, unet=[15.0]),
-        Result("pipeline", 25, "longtake", [4.0], [1.0], base="longtake", steps=1, cap=24.0),
+        Result("pipeline", 25, "longtake", [4.0], [1.0], steps=1, cap=24.0),
         Result("pipeline", 80, "in chunks", [9.0], [1.0], base="in chunks", steps=3),
         Result("pipeline", 80, "longtake", [6.0], [1.5], base="in chunks", steps=3),
     ]
@@ -184,7 +185,7 @@ def test_what_was_asked_stands_over_each_column_and_another_first_contender_in_t
         "| | 25 frames, 1 step within 24 GiB | 25 frames, 25 steps | 80 frames, 3 steps |",
         "|---|---|---|---|",
         "| diffusers | – | 50.00 s: 1.00 (1.00 … 1.00) | – |",
-        "| longtake | 4.00 s: 1.00 (1.00 … 1.00) | 20.00 s (0.60 s a step): 2.50 (2.50 … 2.50) "
+        "| longtake | 4.00 s: – | 20.00 s (0.60 s a step): 2.50 (2.50 … 2.50) "
         "| 6.00 s: 1.50 (1.50 … 1.50) beside in chunks |",
         "| in chunks | – | – | 9.00 s: 1.00 (1.00 … 1.00) |",
     ]
@@ -193,15 +194,16 @@ def test_what_was_asked_stands_over_each_column_and_another_first_contender_in_t
 def test_limits_have_a_table_of_their_own():
     found = [
         Result("limit", 43, "diffusers", [], [], cap=24.0),
-        Result("limit", 1000, "longtake", [], [], cap=24.0),
+        Result("limit", 1000, "longtake", [], [], cap=24.0, tried=1000),
         Result("limit", 80, "longtake", [], []),
     ]
     assert limits(found, "limit").splitlines() == [
         "| | frames within 24 GiB | frames |",
         "|---|---|---|",
         "| diffusers | 43 | – |",
-        "| longtake | 1000 | 80 |",
+        "| longtake | 1000 or more | 80 |",
     ]
+    assert limits(found, "decode-limit") == table(found, "pipeline") == "*Not measured yet.*"
 
 
 def test_limits_take_the_place_of_limits_whatever_came_out(tmp_path):
@@ -253,6 +255,14 @@ def test_what_is_for_a_gpu_is_refused_elsewhere(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_where_results_cannot_be_written_nothing_is_measured(tmp_path, monkeypatch):
+    monkeypatch.setattr("longtake.plugins.bench.run.compare_part", None)
+    (tmp_path / "taken").touch()
+    done = CliRunner().invoke(bench, ["-o", str(tmp_path / "taken" / "bench.json"), "--device", "cpu"])
+    assert isinstance(done.exception, LongtakeError)
+    assert "cannot make folder" in str(done.exception)
+
+
 def test_a_contender_that_is_not_there_is_refused_with_those_that_are(tmp_path):
     asked = ["-o", str(tmp_path / "bench.json"), "--device", "cpu", "--part", "decode", "--contender", "another"]
     done = CliRunner().invoke(bench, asked)
@@ -272,7 +282,8 @@ def test_only_some_contenders_may_be_called_and_the_first_call_may_count(tmp_pat
     path, calls = tmp_path / "bench.json", []
     asked = ["-o", str(path), "--size", "tiny", "--frames", "2", "--rounds", "1", "--device", "cpu", "--part", "decode"]
     assert CliRunner().invoke(bench, [*asked, "--contender", "longtake", "--cold"]).exit_code == 0
-    assert [result.contender for result in read_results(path)[0]] == ["longtake"]
+    (alone,) = read_results(path)[0]
+    assert (alone.contender, alone.base, alone.ratio()) == ("longtake", "", "–")  # there is nothing to compare it with
     compare("unet", 5, {"one": partial(waiting, 0.001, calls, "one")}, 2, CPU, cold=True)
     assert calls == ["one", "one"]
 

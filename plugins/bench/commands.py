@@ -24,7 +24,14 @@ PARTS = ("unet", "guided", "decode", "pipeline", "length", "speed")
 @click.command()
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The results, such as bench.json.")
 @click.option("--size", type=click.Choice(list(SIZES)), default="third", show_default=True, help="Of the model.")
-@click.option("--frames", type=click.IntRange(min=1), multiple=True, default=(14, 28, 56), show_default=True)
+@click.option(
+    "--frames",
+    type=click.IntRange(min=1),
+    multiple=True,
+    default=(14, 28, 56),
+    show_default=True,
+    help="Of the video; may be given again.",
+)
 @click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True, help="Calls of each that count.")
 @click.option("--part", "parts", type=click.Choice([*PARTS, *LIMITS]), multiple=True, default=PARTS, show_default=True)
 @click.option("--steps", type=click.IntRange(min=1), default=2, show_default=True, help="Of the pipeline.")
@@ -51,6 +58,7 @@ def bench(
 
     from ...core.model import choose_device, choose_dtype
     from ...core.progress import silence_models
+    from ...core.whole import make_folder
     from .page import add_results, call_of, earlier_results
     from .run import CONTENDERS, compare_part
 
@@ -70,6 +78,7 @@ def bench(
         number = torch.cuda.current_device() if device.index is None else device.index
         torch.cuda.set_per_process_memory_fraction(cap * 2**30 / torch.cuda.mem_get_info(number)[1], number)
     earlier_results(output, device)  # says now, not after the work, that it does not go there
+    make_folder(output.parent)
     for part in parts:
         results = compare_part(part, frames, device=device, dtype=dtype, cap=cap, **asked)
         for _, group in groupby(results, key=call_of):  # each length is kept when it is done

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -206,6 +207,19 @@ def _as_many_steps(pipeline: Any, asked: dict[str, Any]) -> Iterator[Call]:
         yield call
 
 
+@contextmanager
+def _in_8_bits(pipeline: Any, asked: dict[str, Any]) -> Iterator[Call]:
+    """Hold the UNet's weights in float8, as ``--weights float8`` does, and put back those that it had."""
+    unet = pipeline.unet
+    pipeline.unet = copy.deepcopy(unet)
+    pipeline.unet.enable_layerwise_casting(torch.float8_e4m3fn, unet.dtype)
+    try:
+        with _generate(pipeline, asked) as call:
+            yield call
+    finally:
+        pipeline.unet = unet
+
+
 PIPELINE: dict[str, Any] = {
     BASE: _stock_pipeline,
     "diffusers, feed-forward and decoding in chunks": _stock_pipeline_chunked,
@@ -216,6 +230,7 @@ SPEED: dict[str, Any] = {
     "ays sigmas": partial(_generate, sigmas="ays"),
     "guided in the first half": partial(_generate, guidance=GUIDED_AT_FIRST),
     "deep features every 3 steps": partial(_generate, reuse=3),
+    "weights in 8 bits": _in_8_bits,
     "fast": partial(_generate, speed="fast"),
     "draft": partial(_generate, speed="draft"),
 }

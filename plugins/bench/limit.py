@@ -58,4 +58,4 @@ def find_limits(
 
     for name, setup in contenders.items():
         found = longest(lambda frames, setup=setup: fits(setup, frames), most)  # type: ignore[misc]
-        yield Result(what, found, name, [], [])
+        yield Result(what, found, name, [], [], tried=most)

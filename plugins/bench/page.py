@@ -18,6 +18,8 @@ from .pairs import Result
 if TYPE_CHECKING:
     import torch
 
+UNMEASURED = "*Not measured yet.*"
+
 
 def earlier_results(path: Path, device: torch.device) -> tuple[list[Result], dict[str, str]]:
     """Return what a file holds, if it is there, and what is to be known of results that are made here.
@@ -76,11 +78,14 @@ def table(results: list[Result], what: str) -> str:
     Where the first contender of a call is not the table's, it is named.
     """
     found = [result for result in results if result.what == what]
+    if not found:
+        return UNMEASURED
     calls = {call_of(result): result for result in sorted(found, key=_order)}
     lines = [f"| | {' | '.join(_head(result) for result in calls.values())} |", "|---|" + "---|" * len(calls)]
+    base = next((result.base for result in found if result.base), "")
     for contender in dict.fromkeys(result.contender for result in found):
         of_it = {call_of(result): result for result in found if result.contender == contender}
-        cells = [_cell(of_it[call], found[0].base) if call in of_it else "–" for call in calls]
+        cells = [_cell(of_it[call], base) if call in of_it else "–" for call in calls]
         lines.append(f"| {contender} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -88,12 +93,18 @@ def table(results: list[Result], what: str) -> str:
 def limits(results: list[Result], what: str) -> str:
     """Return a table of how many frames each contender can do, at each cap."""
     found = [result for result in results if result.what == what]
+    if not found:
+        return UNMEASURED
     caps = sorted({result.cap for result in found}, key=lambda cap: cap or inf)
     lines = [f"| | {' | '.join('frames' + _within(cap) for cap in caps)} |", "|---|" + "---|" * len(caps)]
     for contender in dict.fromkeys(result.contender for result in found):
-        most = {result.cap: str(result.frames) for result in found if result.contender == contender}
+        most = {result.cap: _most(result) for result in found if result.contender == contender}
         lines.append(f"| {contender} | {' | '.join(most.get(cap, '–') for cap in caps)} |")
     return "\n".join(lines)
+
+
+def _most(result: Result) -> str:
+    return f"{result.frames} or more" if result.frames == result.tried else str(result.frames)
 
 
 def _order(result: Result) -> tuple[float, ...]:
@@ -114,5 +125,5 @@ def _cell(result: Result, base: str) -> str:
         return result.failed
     step = f" ({statistics.median(result.unet) / result.steps:.2f} s a step)" if result.unet and result.steps else ""
     peak = f", {result.peak / 2**30:.1f} GiB" if result.peak else ""
-    other = f" beside {result.base}" if result.base not in (base, result.contender) else ""
+    other = f" beside {result.base}" if result.base not in ("", base, result.contender) else ""
     return f"{statistics.median(result.seconds):.2f} s{step}{peak}: {result.ratio()}{other}"

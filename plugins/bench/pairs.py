@@ -33,10 +33,11 @@ class Result:
         size: of the model.
         dtype: of its weights.
         commit: that was measured.
-        base: the first contender, to which the ratios are.
+        base: the first contender, to which the ratios are; empty where it was the only one.
         unet: seconds of each round that were spent in the UNet, where it is only a part of the call.
         steps: in which it was called, where the part is made of steps.
         cap: GiB of the device's memory that might be used; None = all.
+        tried: of a limit, the most frames that were tried.
 
     """
 
@@ -54,12 +55,13 @@ class Result:
     unet: list[float] = field(default_factory=list)
     steps: int | None = None
     cap: float | None = None
+    tried: int | None = None
 
     def ratio(self) -> str:
         """Return the median of the ratios, with the least and the most."""
         if self.failed:
             return self.failed
-        if not self.ratios:  # the first contender failed
+        if not self.ratios or not self.base:  # the first contender failed, or there was no other
             return "–"
         return f"{statistics.median(self.ratios):.2f} ({min(self.ratios):.2f} … {max(self.ratios):.2f})"
 
@@ -109,7 +111,7 @@ def compare(
             [first / mine for first, mine in zip(seconds[base], seconds[name], strict=False)],
             peaks[name],
             failed[name],
-            base=base,
+            base=base if len(contenders) > 1 else "",
             unet=inside[name],
         )
         for name in contenders
