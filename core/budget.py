@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 from functools import partial
+from math import ceil
 from typing import TYPE_CHECKING
 
 import torch
@@ -88,7 +89,7 @@ def fit_memory(config: Config, facts: ModelFacts, *, weights_loaded: bool = Fals
         raise ConfigError(
             f"{work.frames} frames{of_all} of {config.width}x{config.height} take at least "
             f"{amount(least_budget(work, host))}, but {asked}; what fits: "
-            f"{_what_fits(work, budget, workspace, host, facts.vae_factor)}"
+            f"{_what_fits(work, budget, config, facts)}"
         )
     return plan
 
@@ -104,13 +105,18 @@ def _most_frugal(work: Work, host: int) -> MemoryPlan:
     return MemoryPlan(work, 0, Split(workspace=least, keep=False), host_skips=work.frames * skip_bytes(work) <= host)
 
 
-def _what_fits(work: Work, budget: int, workspace: int, host: int, factor: int) -> str:
-    """Return what of it would fit: fewer frames, a smaller size, or half the precision."""
+def _what_fits(work: Work, budget: int, config: Config, facts: ModelFacts) -> str:
+    """Return what would fit: more of the memory that is free, fewer frames, a smaller size, or less precision."""
+    device, factor = torch.device(config.device or "cpu"), facts.vae_factor
+    workspace, host = workspace_for(device), host_room(device)
 
     def fits(**smaller: int) -> bool:
         return plan_memory(replace(work, **smaller), budget, workspace, host) is not None  # type: ignore[arg-type]
 
     found, low, high = [], 0, work.frames
+    least = least_budget(work, host)
+    if config.memory and is_here(device) and least <= free_memory(device):
+        found.append(f"--memory {ceil(least / 2**20)}MiB, which is free")
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if fits(frames=middle) else (low, middle)
@@ -123,6 +129,10 @@ def _what_fits(work: Work, budget: int, workspace: int, host: int, factor: int) 
             break
     if work.number > 2 and fits(number=2):
         found.append("all of it with --dtype float16")
+    if work.stored is None and fits(stored=1):
+        found.append("all of it with --weights float8")
+    if facts.trained < work.frames == config.frames and fits(frames=facts.trained):
+        found.append(f"all of it in windows of {facts.trained} frames, with --context uniform")
     return "; ".join(found) or "nothing; free memory, or use another device"
 
 
@@ -132,7 +142,7 @@ def describe(plan: MemoryPlan) -> str:
     twice = "" if plan.split.keep else ", temporal convolutions worked out twice"
     return (
         f"about {amount(plan.peak)} at the most: weights {amount(plan.work.weights)}, states {amount(plan.held)}, "
-        f"chunks {amount(plan.split.workspace or 0)}; skips {where}{twice}"
+        f"chunks {amount(plan.chunk)}; skips {where}{twice}"
     )
 
 

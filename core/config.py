@@ -20,8 +20,10 @@ EMBEDDED = "embedded"
 
 
 def _whole_size(asked: Any) -> Any:
-    """Refuse a size of which only the beginning would be understood, such as the 8 of 8,5GiB."""
-    if isinstance(asked, str) and not re.fullmatch(r"\s*\d*\.?\d+\s*[A-Za-z]*\s*", asked):
+    """Refuse what is no size, or would be understood in part only, such as the 8 of 8,5GiB."""
+    written = isinstance(asked, str) and re.fullmatch(r"\s*\d*\.?\d+\s*([kmgtpe](i?b)?|b)?\s*", asked, re.IGNORECASE)
+    counted = isinstance(asked, int | float) and not isinstance(asked, bool) and float(asked).is_integer()
+    if not (asked is None or written or counted):
         raise ValueError(f"should be a size such as 8GiB or 8.5GiB, got {asked!r}")
     return asked
 

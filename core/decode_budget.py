@@ -83,10 +83,10 @@ def _what_decodes(work: DecodeWork, budget: int, host: int, facts: ModelFacts) -
 def describe_decoding(plan: DecodePlan) -> str:
     """Return a plan for decoding in a line."""
     work = plan.work
-    around = f", with {work.overlap} more on each side, twice"
+    around = f", with {work.overlap} more on each side, twice: {plan.times:.1f} times the work"
     frames = "all frames at once" if plan.all_at_once else f"{plan.chunk} frames at a time{around}"
     where = f"states {amount(plan.held)}" + (" in the host's memory" if plan.on_host else "")
     return (
         f"about {amount(plan.peak)} at the most: weights {amount(work.weights)}, {where}, "
-        f"chunks {amount(plan.workspace)}; {frames}"
+        f"chunks {amount(plan.at_work)}; {frames}"
     )

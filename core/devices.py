@@ -61,4 +61,8 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def amount(size: int) -> str:
     """Return bytes as a person would say them."""
-    return f"{size / GIB:.1f} GiB" if size >= GIB else f"{size / 2**20:.0f} MiB"
+    if size >= GIB:
+        return f"{size / GIB:.1f} GiB"
+    if size >= 2**20:
+        return f"{size / 2**20:.0f} MiB"
+    return f"{size / 2**10:.0f} KiB" if size >= 2**10 else f"{size} bytes"

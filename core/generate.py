@@ -89,6 +89,7 @@ def generate(
 
     Raises:
         LongtakeError: anything that a user can mend, see :mod:`longtake.core.errors`.
+        torch.OutOfMemoryError: the device has less than planned, too little even for the most frugal way.
 
     """
     plugins = plugins or load_plugins()

@@ -28,7 +28,7 @@ from .engine.skips import Skips
 from .engine.split import Split
 from .engine.unet import Engine
 from .engine.wrapped import has_another_forward
-from .errors import LongtakeError, PluginError
+from .errors import LongtakeError, ModelError, PluginError
 from .forward import Forward
 from .modifiers import attend_modified, refuse_frames_of_windows
 
@@ -227,12 +227,14 @@ def installed(
         make_skips: where the UNet keeps what its way down hands to its way up; by default on the device.
 
     Raises:
+        ModelError: ``unet`` is of another class.
         LongtakeError: something else stands around the UNet or its blocks, and would be passed over.
 
     Yields:
         the :class:`Seams`, whose ``progress`` the caller moves from 0 to 1 along the steps.
 
     """
+    _check_class(unet)
     before = unet.__dict__.get("forward")
     if not isinstance(before, Forward) and has_another_forward(unet):
         raise LongtakeError(
@@ -257,3 +259,13 @@ def installed(
             unet.forward = before
         if compiled is not None:
             unet._compiled_call_impl = compiled
+
+
+def _check_class(unet: Any) -> None:
+    from diffusers import UNetSpatioTemporalConditionModel
+
+    if not isinstance(getattr(unet, "_orig_mod", unet), UNetSpatioTemporalConditionModel):
+        raise ModelError(
+            f"strategies go into an UNetSpatioTemporalConditionModel of diffusers, got {type(unet).__name__}; of a "
+            "pipeline it is pipe.unet"
+        )

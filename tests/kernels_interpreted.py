@@ -16,8 +16,8 @@ from torch.nn import functional
 from longtake.core.engine import kernels, moments, transformer
 from longtake.core.engine.split import Split
 
-DTYPES = st.sampled_from([torch.float32, torch.float16])
-CLOSE = {torch.float32: 2e-5, torch.float16: 4e-3}
+DTYPES = st.sampled_from([torch.float32, torch.float16, torch.bfloat16])
+CLOSE = {torch.float32: 2e-5, torch.float16: 4e-3, torch.bfloat16: 3e-2}
 
 
 def random(*shape: int, dtype: torch.dtype = torch.float64, seed: int = 0) -> torch.Tensor:

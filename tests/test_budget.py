@@ -48,7 +48,9 @@ def test_memory_is_said_as_people_say_it(text):
     assert load_config(asked.dump(), REGISTRY) == asked
 
 
-@pytest.mark.parametrize("text", ["0", "-1GiB", "much", "8,5GiB", "8 GiB or so"])
+@pytest.mark.parametrize(
+    "text", ["0", "-1GiB", "much", "8,5GiB", "8 GiB or so", "8QiB", True, 1.5, float("inf"), float("nan")]
+)
 def test_what_is_no_memory_is_refused(text):
     with pytest.raises(ConfigError, match="memory"):
         load_config({"memory": text}, REGISTRY)
@@ -73,7 +75,7 @@ def test_features_that_are_kept_take_memory_too():
     assert kept == 2 * 100 * 320 * 72 * 128 * 2
 
 
-def test_what_cannot_fit_is_refused_with_what_would(roomy):
+def test_what_cannot_fit_is_refused_with_what_would(roomy, monkeypatch):
     with pytest.raises(ConfigError) as caught:
         fit_memory(config(frames=1000, memory="8GiB"), SVD_XT)
     message = str(caught.value)
@@ -86,8 +88,31 @@ def test_what_cannot_fit_is_refused_with_what_would(roomy):
     with pytest.raises(ConfigError):
         fit_memory(config(frames=frames + 1, memory="8GiB"), SVD_XT)
     assert fit_memory(config(frames=1000, memory=least), SVD_XT).peak <= least
-    with pytest.raises(ConfigError, match="what fits: nothing; free memory, or use another device"):
-        fit_memory(config(memory="1MiB"), SVD_XT)
+    monkeypatch.setattr("longtake.core.budget.free_memory", lambda _: GIB)
+    with pytest.raises(
+        ConfigError, match="but --memory allows 100 bytes; what fits: nothing; free memory, or use anoth"
+    ):
+        fit_memory(config(memory="100"), SVD_XT)
+
+
+def test_what_is_refused_says_which_memory_precision_and_windows_would_do(roomy, monkeypatch):
+    def refused(**asked):
+        with pytest.raises(ConfigError) as caught:
+            fit_memory(config(memory="5GiB", **asked), SVD_XT)
+        return str(caught.value)
+
+    free = []
+    monkeypatch.setattr("longtake.core.budget.free_memory", lambda _: free[-1])
+    free.append(3 * GIB)
+    message = refused(frames=300)
+    assert "which is free" not in message
+    assert "; all of it with --weights float8" in message
+    assert message.endswith("; all of it in windows of 25 frames, with --context uniform")
+    fit_memory(config(memory="5GiB", frames=300, weights="float8"), SVD_XT)
+    fit_memory(config(memory="5GiB", frames=300, context="uniform"), SVD_XT)
+    free.append(100 * GIB)
+    enough = re.search(r"what fits: --memory (\d+MiB), which is free; ", refused(frames=300))[1]
+    fit_memory(config(memory=enough, frames=300), SVD_XT)
 
 
 def test_whole_frames_take_the_temporal_block_of_all_pixels():
@@ -105,7 +130,7 @@ def test_what_is_refused_for_whole_frames_says_what_fits(roomy):
     least = least_budget(work_of(config(attention="spectral"), SVD_XT), 100 * GIB)
     assert fit_memory(config(attention="spectral", memory=least), SVD_XT).peak <= least
     assert fit_memory(config(memory=least - 1), SVD_XT).peak < least  # without whole frames it is plenty
-    with pytest.raises(ConfigError, match=r"100 frames of 1024x576 take at least .* what fits: 99 frames of that size"):
+    with pytest.raises(ConfigError, match=r"100 frames of 1024x576 take .* which is free; 99 frames of that size"):
         fit_memory(config(attention="spectral", memory=least - 1), SVD_XT)
     work = replace(work_of(config(attention="spectral"), SVD_XT), frames=30)
     assert plan_memory(work, 24 * GIB, GIB, 0) is not None

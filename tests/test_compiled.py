@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 from torch._dynamo import config as dynamo
@@ -10,15 +12,25 @@ from torch._inductor.exc import InductorError
 
 import longtake.core.engine.resblock as engine
 from longtake import generate, installed
+from longtake.core.engine.compiled import compiled
 from longtake.core.engine.resblock import spatial_resnet
 from longtake.core.engine.split import Split
 from longtake.core.errors import LongtakeError
 
 
+@pytest.fixture(params=["eager", pytest.param("inductor", marks=pytest.mark.slow)])
+def backend(request, monkeypatch):
+    """What runs the graphs: either as they are, or compiled, which takes minutes."""
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=request.param))
+    compiled.cache_clear()
+    yield request.param
+    compiled.cache_clear()
+
+
 @torch.no_grad()
-@pytest.mark.slow
-def test_compiled_pieces_give_the_same_numbers_at_every_step(tiny_model, builtins):
+def test_compiled_pieces_give_the_same_numbers_at_every_step(tiny_model, builtins, backend):
     """A graph that breaks would be refused, as every piece is compiled whole."""
+    counters.clear()
     unet = tiny_model.pipeline.unet
     build = builtins.registry.build
     strategies = build("positional", {"name": "dynamic", "first": 0}), build("attention", "freenoise")

@@ -133,6 +133,26 @@ def test_all_at_once_is_what_one_part_is(work):
     assert inside == list(range(work.frames))
 
 
+@given(works)
+def test_how_often_frames_are_decoded_is_counted_over_the_parts(work):
+    plan = DecodePlan(work, work.asked or work.frames, 1, keep=False, on_host=False)
+    each = parts(work.frames, plan.chunk, work.overlap, ring=work.ring)
+    decoded = sum(len(part.frames_F) for part in each)
+    assert plan.times * work.frames == pytest.approx(decoded if plan.all_at_once else 2 * decoded)
+
+
+def test_a_wider_overlap_takes_as_many_frames_as_then_fit():
+    """More on each side of few frames on the device would be most of the work; the host has room for many."""
+    work = replace(SVD, frames=1000)
+    plan = plan_decoding(work, 8 * GIB, 51 * GIB, 2 * GIB)
+    wider = plan.with_overlap(16)
+    assert (plan.on_host, wider.on_host, wider.work.overlap) == (False, True, 16)
+    assert wider.chunk > plan.chunk
+    assert wider.times < 3
+    asked = plan_decoding(replace(work, asked=7), 8 * GIB, 51 * GIB, 2 * GIB).with_overlap(16)
+    assert asked.chunk == 7  # no more at a time than was asked for
+
+
 @given(works, st.floats(0.1, 100))
 def test_states_on_a_host_that_is_out_of_memory_too_become_fewer(work, budget):
     plan = plan_decoding(work, int(budget * GIB), 10 * GIB, 512 * MIB)
@@ -209,7 +229,7 @@ def test_weights_that_stay_on_the_device_count(monkeypatch):
     [
         ({"memory": "80GiB"}, "chunks 1.4 GiB; all frames at once"),
         ({"frames": 25, "memory": "4GiB"}, "GiB in the host's memory, chunks 1.4 GiB; all frames at once"),
-        ({"memory": "12GiB"}, "GiB; 15 frames at a time, with 4 more on each side, twice"),
+        ({"memory": "12GiB"}, "GiB; 15 frames at a time, with 4 more on each side, twice: 3.0 times the work"),
     ],
 )
 def test_a_plan_is_told_in_a_line(monkeypatch, asked, said):

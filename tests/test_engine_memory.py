@@ -100,6 +100,11 @@ def test_what_is_predicted_is_what_is_held(unet, frames, keep, host_skips, works
     assert held <= plan.peak < held + max(workspace, workspaces(plan.work)[0])
 
 
+def test_what_is_held_for_many_frames_is_not_hidden_by_the_room_of_a_chunk(unet):
+    plan = MemoryPlan(Work(SVD_XT, 40, ROWS, COLUMNS, 2), 0, Split(64 * MIB), host_skips=False)
+    assert most(unet, 40, plan.split) <= plan.peak
+
+
 def test_the_temporal_part_stays_within_its_workspace_at_2000_frames(unet):
     module = next(module for module in unet.modules() if hasattr(module, "temporal_transformer_blocks"))
     transformer, frames = Transformer(module), 2000

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import weakref
+import re
 
 import pytest
 import torch
@@ -17,7 +17,6 @@ from longtake.core.engine.linear import has_onednn, run_half, run_linear
 from longtake.core.engine.moments import group_norm, merge_moments, moments_of, normalise
 from longtake.core.engine.resample import merged_kernel
 from longtake.core.engine.resblock import temporal_conv
-from longtake.core.engine.skips import HostSkips
 from longtake.core.engine.split import Split, Whole
 
 
@@ -235,33 +234,8 @@ def test_chunks_cover_everything_once_in_order_and_within_the_workspace(count, e
     assert torch.equal(whole.states, numbers[0])
 
 
-def test_no_workspace_at_all_is_refused():
-    with pytest.raises(ValueError, match="workspace must be positive, got 0 bytes"):
-        Split(0)
-
-
-@given(
-    frames=st.integers(1, 9),
-    first=st.integers(0, 8),
-    count=st.integers(1, 9),
-    piece=st.sampled_from([1, 100, 500, 5000]),
-)
-def test_skips_in_the_hosts_memory_come_back_from_the_pieces_they_lie_in(frames, first, count, piece):
-    states, skips = channels_last(random(frames, 2, 2, 3)), HostSkips(torch.device("cpu"), piece)
-    first = min(first, frames - 1)
-    chunk = slice(first, min(first + count, frames))
-    source = skips.store(states)
-    assert source.shape == states.shape
-    assert torch.equal(source.read(chunk), states[chunk])
-    assert source.read(chunk).is_contiguous(memory_format=torch.channels_last)
-
-
-def test_skips_in_the_hosts_memory_hold_nothing_of_the_device():
-    skips = HostSkips(torch.device("cpu"))
-    states = torch.randn(3, 2, 4, 5)
-    kept, alive = states.clone(), weakref.ref(states)
-    skips.put(states)
-    del states
-    assert alive() is None
-    source = skips.take()
-    assert torch.equal(torch.cat([source.read(slice(0, 2)), source.read(slice(2, 3))]), kept)
+@pytest.mark.parametrize("workspace", [0, -1, 1.5, "8GiB"])
+def test_what_is_no_workspace_is_refused(workspace):
+    said = re.escape(f"workspace must be a whole number of bytes, 1 or more, got {workspace!r}")
+    with pytest.raises(ValueError, match=said):
+        Split(workspace)

@@ -13,7 +13,7 @@ import longtake
 from longtake import AttentionStrategy, PositionalStrategy, Windows, installed
 from longtake.core.engine.skips import Skips
 from longtake.core.engine.split import Split
-from longtake.core.errors import PluginError
+from longtake.core.errors import ModelError, PluginError
 from longtake.core.testing import example_options
 from longtake.core.windows import fused_weights, window_starts
 from longtake.plugins.attention.freenoise import FreeNoiseWindows
@@ -343,3 +343,10 @@ def test_a_strategy_that_returns_nonsense_is_named_and_the_model_restored(unet, 
     with pytest.raises(PluginError, match=message), installed(unet, positional, attention):
         call(unet, inputs(1, 5))
     assert everything_of(unet) == before
+
+
+@pytest.mark.parametrize("other", ["unet", None, torch.nn.Linear(2, 2)])
+def test_only_the_unet_of_svd_takes_strategies(other):
+    said = f"strategies go into an UNetSpatioTemporalConditionModel of diffusers, got {type(other).__name__}; of a pipe"
+    with pytest.raises(ModelError, match=said), installed(other):
+        pass

@@ -143,8 +143,19 @@ class DecodePlan:
     @property
     def peak(self) -> int:
         """Bytes at the most, on the device."""
+        return self.work.weights + (0 if self.on_host else self.held) + self.at_work
+
+    @property
+    def at_work(self) -> int:
+        """Bytes of a chunk of the work."""
         least, most = workspaces(self.work, self.together, on_host=self.on_host)
-        return self.work.weights + (0 if self.on_host else self.held) + min(max(self.workspace, least), most)
+        return min(max(self.workspace, least), most)
+
+    @property
+    def times(self) -> float:
+        """How often each frame is decoded, on average: once, or twice, those around each chunk besides."""
+        each = parts(self.work.frames, self.chunk, self.work.overlap, ring=self.work.ring)
+        return (1 if self.all_at_once else 2) * sum(part.last - part.first for part in each) / self.work.frames
 
     def split(self, device: torch.device) -> Split:
         """Return how the work is shared out on a device."""
@@ -152,9 +163,8 @@ class DecodePlan:
 
     def with_overlap(self, overlap: int) -> DecodePlan | None:
         """Return a plan with another overlap, for as many frames at a time as then fit; None if none do."""
-        return plan_decoding(
-            replace(self.work, overlap=overlap, asked=None), self.budget, self.host, self.workspace, most=self.chunk
-        )
+        work = replace(self.work, overlap=overlap, asked=None)
+        return plan_decoding(work, self.budget, self.host, self.workspace, most=self.work.asked)
 
     def smaller(self) -> DecodePlan | None:
         """Return a plan for half of what this one takes beside the weights, or as near to it as there is one.

@@ -111,10 +111,15 @@ class MemoryPlan:
     @property
     def peak(self) -> int:
         """Bytes at the most, on the device."""
+        return self.work.weights + self.held + self.chunk
+
+    @property
+    def chunk(self) -> int:
+        """Bytes of a chunk of the work, and of what is fetched for the next one meanwhile."""
         least, most = workspaces(self.work)
         chunk = min(max(self.split.workspace or most, least), most)
         part, whole = fetched_ahead(self.work) if self.host_skips else (0, 1)
-        return self.work.weights + self.held + chunk - (-chunk * part // whole)
+        return chunk - (-chunk * part // whole)
 
 
 # The ways to share the work out, the fastest first.

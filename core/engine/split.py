@@ -55,8 +55,8 @@ class Split:
 
     def __post_init__(self) -> None:
         """See that there is some room."""
-        if self.workspace is not None and self.workspace < 1:
-            raise ValueError(f"workspace must be positive, got {self.workspace} bytes")
+        if self.workspace is not None and not (isinstance(self.workspace, int) and self.workspace >= 1):
+            raise ValueError(f"workspace must be a whole number of bytes, 1 or more, got {self.workspace!r}")
         if self.keep and self.bring_to is not None:
             raise ValueError("what is kept between convolutions is on the device: where states are not, keep=False")
 
