@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .core.contracts import SigmaSchedule as SigmaSchedule
     from .core.contracts import Span as Span
     from .core.contracts import Windows as Windows
-    from .core.decode import decode as decode
+    from .core.decoding.decode import decode as decode
     from .core.defaults import resolve as resolve
     from .core.denoiser import Denoiser as Denoiser
     from .core.denoiser import UnetDenoiser as UnetDenoiser
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from .core.errors import LongtakeError as LongtakeError
     from .core.facts import ModelFacts as ModelFacts
     from .core.facts import read_facts as read_facts
+    from .core.files.video import open_video as open_video
     from .core.generate import Result as Result
     from .core.generate import generate as generate
     from .core.hookspecs import hookimpl as hookimpl
@@ -46,7 +47,6 @@ if TYPE_CHECKING:
     from .core.run import Run as Run
     from .core.run import Step as Step
     from .core.seams import installed as installed
-    from .core.video import open_video as open_video
 
 _HOMES = {
     "core.apply": ("apply", "remove"),
@@ -64,7 +64,7 @@ _HOMES = {
         "Span",
         "Windows",
     ),
-    "core.decode": ("decode",),
+    "core.decoding.decode": ("decode",),
     "core.defaults": ("resolve",),
     "core.denoiser": ("Denoiser", "UnetDenoiser", "scalings"),
     "core.errors": ("LongtakeError",),
@@ -77,7 +77,7 @@ _HOMES = {
     "core.plan": ("Plan", "make_plan"),
     "core.run": ("Run", "Step"),
     "core.seams": ("installed",),
-    "core.video": ("open_video",),
+    "core.files.video": ("open_video",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = sorted(_HOME_OF)  # noqa: PLE0605  what TYPE_CHECKING imports; tests compare the two

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from .budget.devices import is_out_of_memory
 from .contracts import Strategy
-from .devices import is_out_of_memory
 from .errors import LongtakeError, PluginError
 from .run import Step
 

@@ -17,11 +17,11 @@ from pydantic import ConfigDict, PositiveFloat, PositiveInt, ValidationError
 from pydantic.dataclasses import dataclass as checked_dataclass
 from safetensors import SafetensorError, safe_open
 
-from .checkpoint import checkpoint_file, open_checkpoint
+from .checkpoint.contents import checkpoint_file, open_checkpoint
+from .checkpoint.single_file import FRAMES, SingleFile, frames_by_name
 from .config import EMBEDDED
 from .engine.memory import UnetShape
 from .errors import ModelError, explain, first_line
-from .single_file import FRAMES, SingleFile, frames_by_name
 
 logger = logging.getLogger("longtake")
 

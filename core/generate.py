@@ -14,15 +14,17 @@ from torch import Tensor
 
 from .answers import check_tensor
 from .blame import blaming
-from .budget import fit_memory
+from .budget.decoding import fit_decoding
+from .budget.denoising import fit_memory
 from .config import Config, load_config
-from .decode_budget import fit_decoding
-from .decode_frugal import decode_frugally
+from .decoding.frugal import decode_frugally
 from .defaults import resolve
 from .engine.split import Split
 from .engine.wrapped import weights_come_and_go
 from .errors import ConfigError
 from .facts import agreed, read_facts
+from .files.sidecar import record, write_record
+from .files.video import VideoWriter, check_output, open_video
 from .image import EXAMPLE, ImageLike, example_image
 from .manager import Plugins, load_plugins, versions
 from .material import encode_material, read_material
@@ -32,8 +34,6 @@ from .rings import warn_if_open
 from .run import Run, timed
 from .sampler import Sampler
 from .seams import installed
-from .sidecar import record, write_record
-from .video import VideoWriter, check_output, open_video
 
 if TYPE_CHECKING:
     import pluggy

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors import SafetensorError
 
-from .checkpoint import refusal_of_pickle
+from .budget.devices import is_here
+from .checkpoint.contents import refusal_of_pickle
+from .checkpoint.conversion import load_single_file
 from .config import EMBEDDED
-from .conversion import load_single_file
-from .devices import is_here
 from .errors import ModelError, first_line
 from .facts import ModelFacts, facts_from, folder_of, hub_hint, read_facts, single_file
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from .answers import check_tensor
 from .blame import blaming
-from .budget import Frugal, fit_memory
+from .budget.denoising import Frugal, fit_memory
 from .contracts import NoiseSchedule, Span
 from .defaults import say_if_too_fast
 from .denoiser import guide

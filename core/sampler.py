@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from .budget import FrugalDenoiser
+from .budget.denoising import FrugalDenoiser
 from .denoiser import UnetDenoiser
 from .loop import denoise
 from .plan import make_plan

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from .single_file import SCHEDULER
+from .checkpoint.single_file import SCHEDULER
 
 if TYPE_CHECKING:
     from diffusers import EulerDiscreteScheduler, StableVideoDiffusionPipeline

@@ -10,13 +10,13 @@ from typing import Any
 import click
 
 from longtake.core import hookspecs
-from longtake.core.cli import cli
+from longtake.core.cli.commands import cli
+from longtake.core.cli.schema import config_schema
 from longtake.core.config import STRATEGY_KINDS, Config
 from longtake.core.contracts import CONTRACTS, Span, Windows
 from longtake.core.manager import load_plugins, offer_commands
 from longtake.core.registry import Registry
 from longtake.core.run import Run, Step
-from longtake.core.schema import config_schema
 
 
 def hooks() -> str:

@@ -8,8 +8,8 @@ import types
 from pathlib import Path
 
 from longtake import load_config, load_plugins, make_plan, read_facts, resolve
+from longtake.core.cli.plan_picture import draw
 from longtake.core.manager import add_plugin
-from longtake.core.plan_picture import draw
 
 HERE = Path(__file__).parent
 

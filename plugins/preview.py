@@ -19,8 +19,8 @@ from torch import Tensor
 
 from ..core.conditioning import to_pixels
 from ..core.errors import OutputError
+from ..core.files.whole import whole_file
 from ..core.hookspecs import hookimpl
-from ..core.whole import whole_file
 
 if TYPE_CHECKING:
     from ..core.run import Run, Step

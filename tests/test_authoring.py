@@ -21,9 +21,9 @@ from rich.console import Console
 import longtake
 from longtake.core import hookspecs, manager
 from longtake.core.audit import problems
+from longtake.core.cli.listing import print_strategies, strategy_rows
 from longtake.core.config import STRATEGY_KINDS
 from longtake.core.errors import LongtakeError, OutputError
-from longtake.core.listing import print_strategies, strategy_rows
 from longtake.core.manager import add_plugin
 from longtake.plugins.authoring.package import write_package
 

@@ -14,9 +14,9 @@ import torch
 
 import longtake
 from longtake import generate, load_config, read_facts, resolve
-from longtake.core.budget import Frugal, FrugalDenoiser, describe, fit_memory, least_budget, work_of
-from longtake.core.decode_budget import decode_work
-from longtake.core.devices import GIB, amount, free_memory, host_room, is_here
+from longtake.core.budget.decoding import decode_work
+from longtake.core.budget.denoising import Frugal, FrugalDenoiser, describe, fit_memory, least_budget, work_of
+from longtake.core.budget.devices import GIB, amount, free_memory, host_room, is_here
 from longtake.core.engine.decode_memory import least_decoding
 from longtake.core.engine.memory import plan_memory, workspaces
 from longtake.core.engine.skips import HostSkips, Skips
@@ -38,7 +38,7 @@ def config(**asked):
 @pytest.fixture
 def roomy(monkeypatch):
     """Let the host have memory of its own beside the device's, as that of a GPU has."""
-    monkeypatch.setattr("longtake.core.budget.host_room", lambda _: 100 * GIB)
+    monkeypatch.setattr("longtake.core.budget.denoising.host_room", lambda _: 100 * GIB)
 
 
 @pytest.mark.parametrize("text", ["8GiB", "8gib", str(8 * GIB)])
@@ -88,7 +88,7 @@ def test_what_cannot_fit_is_refused_with_what_would(roomy, monkeypatch):
     with pytest.raises(ConfigError):
         fit_memory(config(frames=frames + 1, memory="8GiB"), SVD_XT)
     assert fit_memory(config(frames=1000, memory=least), SVD_XT).peak <= least
-    monkeypatch.setattr("longtake.core.budget.free_memory", lambda _: GIB)
+    monkeypatch.setattr("longtake.core.budget.denoising.free_memory", lambda _: GIB)
     with pytest.raises(
         ConfigError, match="but --memory allows 100 bytes; what fits: nothing; free memory, or use anoth"
     ):
@@ -102,7 +102,7 @@ def test_what_is_refused_says_which_memory_precision_and_windows_would_do(roomy,
         return str(caught.value)
 
     free = []
-    monkeypatch.setattr("longtake.core.budget.free_memory", lambda _: free[-1])
+    monkeypatch.setattr("longtake.core.budget.denoising.free_memory", lambda _: free[-1])
     free.append(3 * GIB)
     message = refused(frames=300)
     assert "which is free" not in message
@@ -146,7 +146,7 @@ def test_on_a_cpu_nothing_waits_elsewhere():
 
 def test_what_waits_on_the_host_has_to_fit_there(monkeypatch):
     for room, fits in ((30, True), (20, False)):
-        monkeypatch.setattr("longtake.core.budget.host_room", lambda _, room=room: room * GIB)
+        monkeypatch.setattr("longtake.core.budget.denoising.host_room", lambda _, room=room: room * GIB)
         if fits:
             plan = fit_memory(config(frames=1000, memory="18GiB"), SVD_XT)
             assert 20 * GIB < plan.on_host < 30 * GIB

@@ -12,10 +12,10 @@ import torch
 from original_layout import CLIP, IMAGE_VAE, REDUCED, UNET, VAE, XT, Original, save
 
 from longtake import generate, load_model, read_facts
-from longtake.core.checkpoint import Checkpoint
-from longtake.core.conversion import load_single_file
+from longtake.core.checkpoint.contents import Checkpoint
+from longtake.core.checkpoint.conversion import load_single_file
+from longtake.core.checkpoint.single_file import SingleFile, frames_by_name
 from longtake.core.errors import ModelError
-from longtake.core.single_file import SingleFile, frames_by_name
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +102,7 @@ def test_the_precision_asked_for_is_loaded(keys, pipeline, tmp_path, stored, ask
 def test_weights_are_converted_one_after_another(files, monkeypatch):
     """Never two weights in the precision of the file at a time: each is brought to its own before the next is read."""
     held, most = [], []
-    taken = sys.modules["longtake.core.conversion"]._taken
+    taken = sys.modules["longtake.core.checkpoint.conversion"]._taken
 
     def watched(*arguments):
         weight = taken(*arguments).double()  # a copy, which lives as long as somebody holds it
@@ -111,7 +111,7 @@ def test_weights_are_converted_one_after_another(files, monkeypatch):
         most.append(len(held))
         return weight
 
-    monkeypatch.setattr("longtake.core.conversion._taken", watched)
+    monkeypatch.setattr("longtake.core.checkpoint.conversion._taken", watched)
     load_model(str(files / "svd_xt.safetensors"), dtype="float16", device="cpu", trained=4)
     assert len(most) > 300
     assert max(most) <= 2

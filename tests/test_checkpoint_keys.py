@@ -12,11 +12,11 @@ import torch
 from original_layout import CLIP, IMAGE_VAE, PUBLISHED, UNET, VAE, XT, Original
 
 from longtake import read_facts
-from longtake.core.checkpoint import Checkpoint
-from longtake.core.conversion import empty_parts, sources_of
+from longtake.core.checkpoint.contents import Checkpoint
+from longtake.core.checkpoint.conversion import empty_parts, sources_of
+from longtake.core.checkpoint.layout import of_no_use
+from longtake.core.checkpoint.single_file import SingleFile
 from longtake.core.errors import ModelError
-from longtake.core.layout import of_no_use
-from longtake.core.single_file import SingleFile
 
 
 @pytest.fixture(scope="module")

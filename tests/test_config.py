@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 import longtake
 from longtake import Config, load_config, read_config_file, resolve
+from longtake.core.cli.schema import config_schema
 from longtake.core.config import apply_setting, merge
 from longtake.core.errors import ConfigError
 from longtake.core.facts import read_facts
-from longtake.core.schema import config_schema
 from longtake.core.testing import example_options
 from longtake.positional.dynamic import Dynamic
 from longtake.positional.ntk import Ntk

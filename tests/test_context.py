@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from longtake import Span, generate, installed, read_facts, resolve
-from longtake.core.budget import work_of
+from longtake.core.budget.denoising import work_of
 from longtake.core.config import load_config
 from longtake.core.denoiser import Part
 from longtake.core.errors import ConfigError

@@ -11,7 +11,8 @@ from live import blended
 from torch.utils.flop_counter import FlopCounterMode
 
 from longtake import load_config, load_plugins
-from longtake.core.budget import work_of
+from longtake.core.budget.denoising import work_of
+from longtake.core.budget.pace import step_seconds
 from longtake.core.defaults import resolve
 from longtake.core.engine.cost import BESIDE, Operations, Rate, count, measure_rate
 from longtake.core.engine.memory import UnetShape, Work
@@ -20,7 +21,6 @@ from longtake.core.engine.split import Split
 from longtake.core.engine.times import TimeEmbedding
 from longtake.core.engine.unet import Engine
 from longtake.core.facts import read_facts
-from longtake.core.pace import step_seconds
 from longtake.core.plan import make_plan
 from longtake.core.seams import Seams
 

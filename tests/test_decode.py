@@ -12,11 +12,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import longtake.core.decode as decoding
+import longtake.core.decoding.decode as decoding
 from longtake import decode, load_model
 from longtake.core.conditioning import precise_vae
-from longtake.core.decode import Told, to_pictures
-from longtake.core.decode_frugal import decode_frugally
+from longtake.core.decoding.decode import Told, to_pictures
+from longtake.core.decoding.frugal import decode_frugally
+from longtake.core.decoding.overlap import settle_overlap
 from longtake.core.engine import decoder, resample, resblock
 from longtake.core.engine.blend import share_of_temporal
 from longtake.core.engine.decode_memory import DecodePlan, DecodeWork, plan_decoding
@@ -26,7 +27,6 @@ from longtake.core.engine.resample import merged_kernel
 from longtake.core.engine.resblock import temporal_conv
 from longtake.core.engine.split import Split
 from longtake.core.model import Model
-from longtake.core.overlap import settle_overlap
 from longtake.plugins.proving.cases import Case
 
 

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from live import Flash, Live, blended
 
 import longtake
-from longtake.core.budget import work_of
-from longtake.core.decode_budget import describe_decoding, fit_decoding
-from longtake.core.devices import GIB
+from longtake.core.budget.decoding import describe_decoding, fit_decoding
+from longtake.core.budget.denoising import work_of
+from longtake.core.budget.devices import GIB
 from longtake.core.engine.decode_memory import (
     FEWEST,
     WAYS,
@@ -188,7 +188,7 @@ def config(**asked):
 
 
 def test_decoding_takes_what_there_is_first_on_the_device_then_in_the_hosts_memory(monkeypatch):
-    monkeypatch.setattr("longtake.core.decode_budget.host_room", lambda _: 12 * GIB)
+    monkeypatch.setattr("longtake.core.budget.decoding.host_room", lambda _: 12 * GIB)
     ways = [
         (plan.chunk, plan.keep, plan.on_host)
         for plan in (fit_decoding(config(**asked), FACTS) for asked in (
@@ -203,7 +203,7 @@ def test_decoding_takes_what_there_is_first_on_the_device_then_in_the_hosts_memo
 
 
 def test_what_cannot_be_decoded_is_refused_with_what_could(monkeypatch):
-    monkeypatch.setattr("longtake.core.decode_budget.host_room", lambda _: 12 * GIB)
+    monkeypatch.setattr("longtake.core.budget.decoding.host_room", lambda _: 12 * GIB)
     with pytest.raises(ConfigError) as refused:
         fit_decoding(config(memory="1GiB"), FACTS)
     assert str(refused.value) == (
@@ -217,7 +217,7 @@ def test_what_cannot_be_decoded_is_refused_with_what_could(monkeypatch):
 
 
 def test_weights_that_stay_on_the_device_count(monkeypatch):
-    monkeypatch.setattr("longtake.core.decode_budget.host_room", lambda _: 0)
+    monkeypatch.setattr("longtake.core.budget.decoding.host_room", lambda _: 0)
     alone, beside = (fit_decoding(config(memory="12GiB"), FACTS, weights_loaded=loaded) for loaded in (False, True))
     assert beside.work.weights - alone.work.weights == work_of(config(), FACTS).weights
     assert alone.work.weights == 4 * (FACTS.vae_parameters + 16 * (512**2 + 512**2 + 256**2))
@@ -233,5 +233,5 @@ def test_weights_that_stay_on_the_device_count(monkeypatch):
     ],
 )
 def test_a_plan_is_told_in_a_line(monkeypatch, asked, said):
-    monkeypatch.setattr("longtake.core.decode_budget.host_room", lambda _: 12 * GIB)
+    monkeypatch.setattr("longtake.core.budget.decoding.host_room", lambda _: 12 * GIB)
     assert said in describe_decoding(fit_decoding(config(**asked), FACTS))

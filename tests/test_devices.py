@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from longtake.core.devices import GIB, amount, free_memory, is_out_of_memory
+from longtake.core.budget.devices import GIB, amount, free_memory, is_out_of_memory
 from longtake.core.errors import ConfigError
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from live import Flash, Live, blended
 
 import longtake
-from longtake.core.devices import workspace_for
+from longtake.core.budget.devices import workspace_for
 from longtake.core.engine.layout import channels_last
 from longtake.core.engine.memory import WAYS, MemoryPlan, UnetShape, Work, plan_memory, skip_bytes, workspaces
 from longtake.core.engine.resample import merged_numbers

@@ -216,7 +216,7 @@ def test_an_option_of_the_same_name_stays_a_strategys_own():
 
 
 def test_factors_stand_at_the_end_of_every_attention_strategy():
-    from longtake.core.listing import strategy_rows
+    from longtake.core.cli.listing import strategy_rows
 
     rows = {row["name"]: row["options"] for row in strategy_rows(REGISTRY) if row["kind"] == "attention"}
     shared = ["start", "stop", "key_scale", "query_scale", "value_scale", "temperature"]

@@ -11,9 +11,9 @@ from rich.console import Console
 
 import longtake
 from longtake import AttentionStrategy, PositionalStrategy, Windows, load_config, make_plan, read_facts, resolve
+from longtake.core.cli.plan_tables import print_tables
+from longtake.core.cli.plan_view import Needs
 from longtake.core.errors import ConfigError, PluginError
-from longtake.core.plan_tables import print_tables
-from longtake.core.plan_view import Needs
 
 REGISTRY = longtake.load_plugins(third_party=False).registry
 SVD = read_facts("stabilityai/stable-video-diffusion-img2vid")

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from longtake import PositionalStrategy, Span, load_plugins
+from longtake.core.cli.listing import strategy_rows
+from longtake.core.cli.schema import config_schema
 from longtake.core.embedding import embed, trained_frequencies
 from longtake.core.errors import ConfigError
-from longtake.core.listing import strategy_rows
-from longtake.core.schema import config_schema
 from longtake.positional.circular import Circular
 from longtake.positional.clamp import Clamp
 from longtake.positional.dynamic import Dynamic

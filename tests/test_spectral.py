@@ -14,8 +14,8 @@ from torch.nn.functional import scaled_dot_product_attention
 
 import longtake
 from longtake import AttentionStrategy, Span, generate, installed
-from longtake.core.budget import least_budget, work_of
-from longtake.core.decode_budget import fit_decoding
+from longtake.core.budget.decoding import fit_decoding
+from longtake.core.budget.denoising import least_budget, work_of
 from longtake.core.engine.split import Split
 from longtake.core.errors import ConfigError
 from longtake.plugins.attention.spectral import Spectral, low_pass

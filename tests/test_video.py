@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 from PIL import Image, ImageSequence
 
 from longtake import open_video
-from longtake.core.encoders import Encoder, encoder_for
 from longtake.core.errors import OutputError
-from longtake.core.video import ENDINGS, check_output
+from longtake.core.files.encoders import Encoder, encoder_for
+from longtake.core.files.video import ENDINGS, check_output
 
 FORMATS = ("", *ENDINGS)
 sides = st.integers(1, 40)

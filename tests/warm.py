@@ -17,7 +17,7 @@ import imageio.plugins.pyav
 import matplotlib.figure
 import transformers
 
-from longtake.core.entry import main
+from longtake.core.cli.entry import main
 from longtake.core.manager import load_plugins
 
 # diffusers and transformers import their parts only when they are asked for.

@@ -9,8 +9,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 from ...core.errors import LongtakeError, OutputError
+from ...core.files.whole import make_folder, part_of
 from ...core.manager import load_plugins
-from ...core.whole import make_folder, part_of
 from .templates import MODULE, PYPROJECT, README, STRATEGIES, TEST
 
 LONGEST = 50

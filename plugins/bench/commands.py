@@ -56,9 +56,9 @@ def bench(
     """
     import torch
 
+    from ...core.cli.progress import silence_models
+    from ...core.files.whole import make_folder
     from ...core.model import choose_device, choose_dtype
-    from ...core.progress import silence_models
-    from ...core.whole import make_folder
     from .page import add_results, call_of, earlier_results
     from .run import CONTENDERS, compare_part
 

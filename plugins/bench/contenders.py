@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...core.budget.devices import free_memory, host_room, workspace_for
 from ...core.defaults import GUIDED_AT_FIRST
-from ...core.devices import free_memory, host_room, workspace_for
 from ...core.engine.decode_memory import DecodeWork, plan_decoding
 from ...core.engine.decoder import DecoderEngine
 from ...core.engine.memory import UnetShape, Work, plan_memory, workspaces

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
-from ...core.picture import save_figure
+from ...core.files.picture import save_figure
 from .pairs import Result
 
 

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 
 import torch
 
-from ...core.devices import is_out_of_memory
+from ...core.budget.devices import is_out_of_memory
 from .contenders import Call
 from .pairs import Result
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...core.errors import LongtakeError
-from ...core.whole import whole_file
+from ...core.files.whole import whole_file
 from ..proving.machine import libraries, machine
 from .pairs import Result
 

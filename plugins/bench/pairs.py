@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from ...core.devices import is_out_of_memory
+from ...core.budget.devices import is_out_of_memory
 from .contenders import Call
 from .peak import watched
 

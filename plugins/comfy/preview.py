@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...core.cli.plan_picture import draw
 from ...core.plan import make_plan, noise_sources, progress_of
-from ...core.plan_picture import draw
 from .defaults import asked, facts_for
 from .node import LATENT, Node
 from .patches import seams_of

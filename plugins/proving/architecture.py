@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from ...core.single_file import SCHEDULER
+from ...core.checkpoint.single_file import SCHEDULER
 
 if TYPE_CHECKING:
     from diffusers import (

@@ -154,7 +154,7 @@ def _borders(config: Config, trained: int) -> tuple[int, ...]:
 def _through_the_vae(video_FHW3: Array, model: Model) -> Array:
     import torch
 
-    from ...core.decode import decode
+    from ...core.decoding.decode import decode
 
     vae = model.pipeline.vae
     frames_FCHW = torch.from_numpy(video_FHW3).permute(0, 3, 1, 2).to(vae.dtype) * 2 - 1

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from ...core.cli_options import asked_config, config_options, json_option
+from ...core.cli.options import asked_config, config_options, json_option
+from ...core.cli.progress import silence_models
+from ...core.files.picture import check_picture
 from ...core.hookspecs import hookimpl
-from ...core.picture import check_picture
-from ...core.progress import silence_models
 from .recipe import RECIPES
 
 if TYPE_CHECKING:

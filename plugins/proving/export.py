@@ -11,8 +11,8 @@ import numpy as np
 
 from ...core.errors import LongtakeError
 from ...core.facts import OWN_FILE
+from ...core.files.whole import whole_file
 from ...core.model import load_model
-from ...core.whole import whole_file
 from .card import card, with_motion
 from .cases import as_picture
 from .check import Scored, measure_pipeline

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...core.picture import save_figure
+from ...core.files.picture import save_figure
 from .cases import TABLE_SEED, Case, make
 from .clips import BUCKETS, KINDS, draw_clip
 from .method import Method

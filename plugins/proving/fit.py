@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ...core.errors import LongtakeError, first_line
-from ...core.whole import make_folder, whole_file
+from ...core.files.whole import make_folder, whole_file
 from .optimize import MuonAndAdamW
 
 EMA_DECAY = 0.999

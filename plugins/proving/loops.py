@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...core.whole import whole_file
+from ...core.files.whole import whole_file
 from .cases import Case, make
 from .clips import KINDS
 from .machine import commit, libraries, machine

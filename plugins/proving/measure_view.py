@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from ...core.picture import save_figure
+from ...core.files.picture import save_figure
 from .video_measures import Measure
 
 Measured = dict[str, list[Measure]]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ...core.errors import LongtakeError
-from ...core.whole import whole_file
+from ...core.files.whole import whole_file
 from .machine import commit, machine
 
 

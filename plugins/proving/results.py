@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ...core.errors import LongtakeError
-from ...core.whole import whole_file
+from ...core.files.whole import whole_file
 from .clips import Clip
 from .measures import Score
 

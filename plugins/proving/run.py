@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ...core.errors import LongtakeError
+from ...core.files.whole import make_folder
 from ...core.model import load_model
-from ...core.whole import make_folder
 from .figures import draw_curves, draw_shares
 from .machine import commit, libraries, machine
 from .methods import FAMILIES, FAST, LINEAR_MOTION, PLAIN, SPEEDS

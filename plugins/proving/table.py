@@ -24,7 +24,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from ...core.errors import LongtakeError
-from ...core.whole import make_folder, whole_file
+from ...core.files.whole import make_folder, whole_file
 from .cases import Case, Made, make
 from .clips import KINDS
 from .machine import commit
@@ -149,7 +149,7 @@ def _begin_worker() -> None:
 def _write_cell(cell: Cell, folder: Path) -> None:
     import torch
 
-    from ...core.progress import silence_models
+    from ...core.cli.progress import silence_models
 
     torch.set_num_threads(1)
     silence_models()

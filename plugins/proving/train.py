@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ...core.files.whole import make_folder
 from ...core.model import choose_device
-from ...core.whole import make_folder
 from .architecture import Architecture, build_pipeline
 from .check import save_sheet
 from .clips import HELD_OUT_SEED, Clips, encode, frames_of, prepare_clips

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from ...core.cli_options import asked_config, config_options
+from ...core.cli.options import asked_config, config_options
 from ...core.contracts import Span
 from ...core.errors import ConfigError
 from ...core.hookspecs import hookimpl
@@ -35,7 +35,7 @@ def extend(plugins: Plugins, /, video: Path, output: Path, overwrite: bool, quie
     It grows by --frames, chunk by chunk, each of which goes on from the last frames of the one before. The output has
     the old frames and the new ones.
     """
-    from ...core.cli import generate_and_report
+    from ...core.cli.commands import generate_and_report
     from ...core.facts import read_facts
     from ...core.footage import rate_of, read_video
     from .chain import Chain

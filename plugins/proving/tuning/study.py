@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from ....core.errors import ConfigError, LongtakeError
-from ....core.whole import make_folder, whole_file
+from ....core.files.whole import make_folder, whole_file
 from .space import Dimension, value_of, with_values
 
 if TYPE_CHECKING:

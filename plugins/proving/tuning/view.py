@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ....core.picture import save_figure
+from ....core.files.picture import save_figure
 from .space import Dimension
 from .study import Goal, Trial
 

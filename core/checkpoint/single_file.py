@@ -7,8 +7,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .checkpoint import Checkpoint
-from .errors import ModelError
+from ..errors import ModelError
+from .contents import Checkpoint
 from .layout import IMAGE_VAE, UNET, VAE, VISUAL, Place, clip_places, source_of, unet_places, vae_places
 
 if TYPE_CHECKING:

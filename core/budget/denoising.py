@@ -11,20 +11,20 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from .contracts import Span
+from ..contracts import Span
+from ..engine.memory import MemoryPlan, Work, plan_memory, skip_bytes, workspaces
+from ..engine.skips import HostSkips, Skips
+from ..engine.split import Split
+from ..errors import ConfigError
 from .devices import amount, free_memory, host_room, is_here, is_out_of_memory, workspace_for
-from .engine.memory import MemoryPlan, Work, plan_memory, skip_bytes, workspaces
-from .engine.skips import HostSkips, Skips
-from .engine.split import Split
-from .errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .config import Config
-    from .denoiser import Denoiser, Part
-    from .engine.unet import Engine
-    from .facts import ModelFacts
+    from ..config import Config
+    from ..denoiser import Denoiser, Part
+    from ..engine.unet import Engine
+    from ..facts import ModelFacts
 
 logger = logging.getLogger("longtake")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .errors import OutputError
+from ..errors import OutputError
 from .whole import whole_file
 
 if TYPE_CHECKING:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .config import STRATEGY_KINDS, Config
+from ..config import STRATEGY_KINDS, Config
 
 if TYPE_CHECKING:
-    from .contracts import Strategy
-    from .registry import Registry
+    from ..contracts import Strategy
+    from ..registry import Registry
 
 
 def config_schema(registry: Registry) -> dict[str, Any]:

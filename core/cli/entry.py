@@ -1,4 +1,4 @@
-"""Where the command line begins: here and not in ``cli.py``, so that Ctrl-C while libraries load is no traceback."""
+"""Where the command line begins: here and not in ``commands.py``, so that Ctrl-C while libraries load is no traceback."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ INTERRUPTED = 130
 
 
 def main() -> NoReturn:
-    """Run the command line; see :func:`longtake.core.cli.main`."""
+    """Run the command line; see :func:`longtake.core.cli.commands.main`."""
     try:
-        from .cli import main as run
+        from .commands import main as run
 
         run()
     except KeyboardInterrupt:

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 import yaml
 
-from .config import EMBEDDED, STRATEGY_KINDS, Config
+from ..config import EMBEDDED, STRATEGY_KINDS, Config
 from .video import sidecar_path
 from .whole import whole_file
 
 if TYPE_CHECKING:
-    from .run import Run
+    from ..run import Run
 
 PACKAGES = ("torch", "diffusers", "transformers", "numpy", "pillow", "imageio", "av")
 

@@ -20,13 +20,13 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from .hookspecs import hookimpl
-from .run import Run, Step
+from ..hookspecs import hookimpl
+from ..run import Run, Step
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from .generate import Result
+    from ..generate import Result
 
 
 class ProgressDisplay:

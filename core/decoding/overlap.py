@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from .conditioning import precise_vae
+from ..budget.devices import is_out_of_memory
+from ..conditioning import precise_vae
+from ..engine.decode_memory import DecodePlan, parts
+from ..engine.decoder import DecoderEngine
+from ..engine.split import Split
+from ..engine.wrapped import at_work
 from .decode import decode_parts
-from .devices import is_out_of_memory
-from .engine.decode_memory import DecodePlan, parts
-from .engine.decoder import DecoderEngine
-from .engine.split import Split
-from .engine.wrapped import at_work
 
 if TYPE_CHECKING:
-    from .model import Model
+    from ..model import Model
 
 logger = logging.getLogger("longtake")
 

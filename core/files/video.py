@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ..errors import OutputError
 from .encoders import CODECS, Encoder, encoder_for
-from .errors import OutputError
 from .whole import part_of
 
 ENDINGS = (*CODECS, ".npy")

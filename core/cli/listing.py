@@ -10,15 +10,15 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from .config import STRATEGY_KINDS
-from .contracts import CONTRACTS, Strategy
-from .manager import Plugins, versions
-from .registry import default_of
+from ..config import STRATEGY_KINDS
+from ..contracts import CONTRACTS, Strategy
+from ..manager import Plugins, versions
+from ..registry import default_of
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from .registry import Registry
+    from ..registry import Registry
 
 
 def strategy_rows(registry: Registry) -> list[dict[str, Any]]:

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from .budget import SMALLER, budget_for, work_of
+from ..engine.decode_memory import OVERLAP, DecodePlan, DecodeWork, least_decoding, plan_decoding
+from ..engine.resample import merged_numbers
+from ..errors import ConfigError
+from .denoising import SMALLER, budget_for, work_of
 from .devices import amount, host_room, workspace_for
-from .engine.decode_memory import OVERLAP, DecodePlan, DecodeWork, least_decoding, plan_decoding
-from .engine.resample import merged_numbers
-from .errors import ConfigError
 
 if TYPE_CHECKING:
-    from .config import Config
-    from .facts import ModelFacts
+    from ..config import Config
+    from ..facts import ModelFacts
 
 
 def decode_work(config: Config, facts: ModelFacts, *, weights_loaded: bool = False) -> DecodeWork:

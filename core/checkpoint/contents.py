@@ -12,7 +12,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
-from .errors import ModelError, first_line
+from ..errors import ModelError, first_line
 from .layout import UNET, VAE, VISUAL
 
 SAFE = ".safetensors"

@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import torch
 
-from .budget import fit_memory
-from .config import STRATEGY_KINDS
-from .decode_budget import fit_decoding
-from .devices import is_here
-from .errors import ConfigError
-from .pace import step_seconds
+from ..budget.decoding import fit_decoding
+from ..budget.denoising import fit_memory
+from ..budget.devices import is_here
+from ..budget.pace import step_seconds
+from ..config import STRATEGY_KINDS
+from ..errors import ConfigError
 
 if TYPE_CHECKING:
-    from .config import Config
-    from .contracts import Windows
-    from .engine.decode_memory import DecodePlan
-    from .engine.memory import MemoryPlan
-    from .facts import ModelFacts
-    from .plan import Plan
+    from ..config import Config
+    from ..contracts import Windows
+    from ..engine.decode_memory import DecodePlan
+    from ..engine.memory import MemoryPlan
+    from ..facts import ModelFacts
+    from ..plan import Plan
 
 Fit = TypeVar("Fit")
 

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from .budget import work_of
-from .engine.cost import Rate, count, measure_rate
-from .engine.reuse import works_everything_out
+from ..engine.cost import Rate, count, measure_rate
+from ..engine.reuse import works_everything_out
+from .denoising import work_of
 
 if TYPE_CHECKING:
-    from .config import Config
-    from .facts import ModelFacts
-    from .plan import Plan
+    from ..config import Config
+    from ..facts import ModelFacts
+    from ..plan import Plan
 
 
 def step_seconds(plan: Plan, config: Config, facts: ModelFacts, rate: Rate | None = None) -> list[float]:

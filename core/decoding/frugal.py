@@ -13,14 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..budget.decoding import describe_decoding
+from ..budget.devices import is_out_of_memory
+from ..engine.decode_memory import DecodePlan
 from .decode import decode
-from .decode_budget import describe_decoding
-from .devices import is_out_of_memory
-from .engine.decode_memory import DecodePlan
 from .overlap import settle_overlap
 
 if TYPE_CHECKING:
-    from .model import Model
+    from ..model import Model
 
 logger = logging.getLogger("longtake")
 

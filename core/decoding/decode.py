@@ -18,16 +18,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .conditioning import precise_vae
-from .devices import workspace_for
-from .engine.decode_memory import Part, parts
-from .engine.decoder import DecoderEngine
-from .engine.moments import Moments, merge_moments
-from .engine.split import Split
-from .engine.wrapped import at_work
+from ..budget.devices import workspace_for
+from ..conditioning import precise_vae
+from ..engine.decode_memory import Part, parts
+from ..engine.decoder import DecoderEngine
+from ..engine.moments import Moments, merge_moments
+from ..engine.split import Split
+from ..engine.wrapped import at_work
 
 if TYPE_CHECKING:
-    from .model import Model
+    from ..model import Model
 
 
 @torch.no_grad()

@@ -13,28 +13,28 @@ import yaml
 from click.exceptions import Exit
 from rich.console import Console
 
-from .audit import problems
-from .blame import blaming
-from .cli_options import asked_config, config_options, json_option, no_plugins_option
-from .config import STRATEGY_KINDS, Config
-from .contracts import Span
-from .decode_budget import fit_decoding
-from .defaults import resolve
-from .devices import is_out_of_memory
-from .errors import ConfigError, LongtakeError, PluginError
-from .facts import read_facts
-from .generate import generate as generate_video
-from .image import read_image
+from ..audit import problems
+from ..blame import blaming
+from ..budget.decoding import fit_decoding
+from ..budget.devices import is_out_of_memory
+from ..config import STRATEGY_KINDS, Config
+from ..contracts import Span
+from ..defaults import resolve
+from ..errors import ConfigError, LongtakeError, PluginError
+from ..facts import read_facts
+from ..files.video import sidecar_path
+from ..generate import generate as generate_video
+from ..image import read_image
+from ..manager import Plugins, load_plugins, offer_commands
+from ..material import read_material
+from ..plan import make_plan
+from ..rings import warn_if_open
 from .listing import plugin_rows, print_plugins, print_strategies, strategy_rows
-from .manager import Plugins, load_plugins, offer_commands
-from .material import read_material
-from .plan import make_plan
+from .options import asked_config, config_options, json_option, no_plugins_option
 from .plan_tables import print_tables
 from .plan_view import Needs, as_data
 from .progress import ProgressDisplay, show_notes, silence_libraries, silence_models
-from .rings import warn_if_open
 from .schema import config_schema
-from .video import sidecar_path
 
 PROBLEM = 2
 screen = Console(stderr=True, highlight=False)

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from .budget import describe
-from .decode_budget import describe_decoding
-from .devices import HOST_ELSEWHERE, amount
+from ..budget.decoding import describe_decoding
+from ..budget.denoising import describe
+from ..budget.devices import HOST_ELSEWHERE, amount
 from .plan_view import choices, chunk_starts, context_windows
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from .config import Config
-    from .plan import Plan
+    from ..config import Config
+    from ..plan import Plan
     from .plan_view import Needs
 
 ROWS = 60  # of a table; of more, only some are shown

@@ -8,8 +8,8 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from .checkpoint import all_of
-from .errors import ModelError
+from ..errors import ModelError
+from .contents import all_of
 from .layout import VAE, Source, of_no_use, source_of
 
 if TYPE_CHECKING:

@@ -9,14 +9,14 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .picture import save_figure
+from ..files.picture import save_figure
 from .plan_view import choices
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from .config import Config
-    from .plan import Plan
+    from ..config import Config
+    from ..plan import Plan
 
 
 def draw(plan: Plan, config: Config, path: Path) -> None:

@@ -9,9 +9,9 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 import rich_click as click
 from pydantic.fields import FieldInfo
 
-from .config import STRATEGY_KINDS, Config, load_config, merge, read_config_file
-from .image import EXAMPLE, example_image
-from .registry import Registry
+from ..config import STRATEGY_KINDS, Config, load_config, merge, read_config_file
+from ..image import EXAMPLE, example_image
+from ..registry import Registry
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -47,7 +47,7 @@ PANELS = {
 
 
 def no_plugins_option(command: Command) -> Command:
-    """Add ``--no-plugins``, which :func:`longtake.core.cli.main` acts on before anything else."""
+    """Add ``--no-plugins``, which :func:`longtake.core.cli.commands.main` acts on before anything else."""
     return click.option("--no-plugins", is_flag=True, help="Leave all third-party plugins out.")(command)
 
 

@@ -1,0 +1,1 @@
+"""What a generation takes of a machine, and what that has."""

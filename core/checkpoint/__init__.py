@@ -1,0 +1,1 @@
+"""Single files of weights, in the original layout."""

@@ -1,0 +1,1 @@
+"""From latents to pictures, some frames at a time where that is needed."""
