@@ -1,4 +1,4 @@
-"""Where the command line begins: here and not in ``commands.py``, so that Ctrl-C while libraries load is no traceback."""
+"""Where the command line begins: not in ``commands.py``, so that Ctrl-C while libraries load is no traceback."""
 
 from __future__ import annotations
 
