@@ -50,7 +50,7 @@ browse: site
 BENCH := $(BIN)/longtake bench -o docs/benchmarks/cpu.json
 BOTH := --contender diffusers --contender longtake
 bench: .venv/dev
-	$(BENCH) --part unet --rounds 3
+	$(BENCH) --part unet --rounds 2
 	$(BENCH) --size slim --part unet --compile --rounds 3 --frames 14 --frames 28 $(BOTH) \
 		--contender "diffusers, compiled" --contender "longtake, compiled"
 	$(BENCH) --size tiny --part unet --part guided --part pipeline --rounds 5 --frames 14 --frames 56 $(BOTH)
@@ -58,7 +58,7 @@ bench: .venv/dev
 	$(BENCH) --part guided --rounds 2 --frames 14 --frames 28
 	$(BENCH) --part pipeline --rounds 1 --frames 14 --frames 28
 	$(BENCH) --part pipeline --rounds 1 --cold --frames 56
-	$(BENCH) --part speed --rounds 2 --cold --frames 28 --contender exact --contender fast --contender draft
+	$(BENCH) --part speed --rounds 1 --cold --frames 28 --contender exact --contender fast --contender draft
 	$(BENCH) --size slim --part speed --rounds 1 --cold --frames 28
 	$(BENCH) --size slim --part length --rounds 2 $(foreach frames,14 28 56 112 250,--frames $(frames))
 	$(BENCH) --size slim --part length --rounds 1 --cold --frames 500 --frames 1000 --contender diffusers --contender longtake
