@@ -8,6 +8,7 @@ Shape suffixes: B = batch, F = frames, C = latent channels, Y, X = latent rows, 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -36,13 +37,20 @@ class Part:
     image_latents_BFCYX: Tensor | None = None
 
 
+# Whether the image is seen: by all videos of a batch, or one answer for each.
+Conditional = bool | Sequence[bool]
+
+
 class Denoiser(Protocol):
     """What the loop asks for: denoised latents, of the same shape as the noisy ones."""
 
     def __call__(
-        self, latents_BFCYX: Tensor, sigma: float, *, conditional: bool = True, part: Part | None = None
+        self, latents_BFCYX: Tensor, sigma: float, *, conditional: Conditional = True, part: Part | None = None
     ) -> Tensor:
-        """Return x0 as predicted from ``latents_BFCYX``, of all frames or of a part, at noise level ``sigma``."""
+        """Return x0 as predicted from ``latents_BFCYX``, of all frames or of a part, at noise level ``sigma``.
+
+        Both branches of guidance are asked for at once as a batch of twice the videos, ``conditional=(False, True)``.
+        """
         ...
 
 
@@ -90,7 +98,7 @@ class UnetDenoiser:
         self.seams = seams
 
     def __call__(
-        self, latents_BFCYX: Tensor, sigma: float, *, conditional: bool = True, part: Part | None = None
+        self, latents_BFCYX: Tensor, sigma: float, *, conditional: Conditional = True, part: Part | None = None
     ) -> Tensor:
         """Return x0 in the precision of the latents; one call of the UNet."""
         batch, frames = latents_BFCYX.shape[:2]
@@ -101,12 +109,10 @@ class UnetDenoiser:
             image_latents_BFCYX, time_ids_F3 = image_latents_BFCYX[:, part.frames_F], time_ids_F3[part.frames_F]
             if part.image_latents_BFCYX is not None:
                 image_latents_BFCYX = part.image_latents_BFCYX
-        image_latents_BFCYX = image_latents_BFCYX.expand(batch, frames, -1, -1, -1)
-        embedding_B1C = self.conditioning.embedding_B1C
-        if not conditional:
-            embedding_B1C, image_latents_BFCYX = torch.zeros_like(embedding_B1C), torch.zeros_like(image_latents_BFCYX)
+        image_latents_BFCYX = _shown(image_latents_BFCYX.expand(-1, frames, -1, -1, -1), batch, conditional)
+        embedding_B1C = _shown(self.conditioning.embedding_B1C, batch, conditional)
         self.seams.progress, self.seams.step = self.plan.progress(step), step
-        self.seams.conditional = conditional
+        self.seams.conditional = conditional if isinstance(conditional, bool) else tuple(conditional)
         self.seams.moment = self, step, sigma, None if part is None else (tuple(part.frames_F.tolist()), part.local)
         self.seams.part, self.seams.whole = part, self.plan.frames
         self.seams.seen = self.plan.span if part is None else self.plan.span.part(part.frames_F)
@@ -122,3 +128,12 @@ class UnetDenoiser:
             return_dict=False,
         )[0]
         return scaling.c_skip * latents_BFCYX + scaling.c_out * prediction_BFCYX.to(latents_BFCYX.dtype)
+
+
+def _shown(told_BX: Tensor, batch: int, conditional: Conditional) -> Tensor:
+    """Return what each video of a batch is told of the image: zeros where it is not to see it."""
+    told_BX = told_BX.expand(batch, *told_BX.shape[1:])
+    if conditional is True:
+        return told_BX
+    shown_B = torch.tensor(conditional, device=told_BX.device).expand(batch)
+    return torch.where(shown_B.view(-1, *[1] * (told_BX.ndim - 1)), told_BX, 0)

@@ -41,7 +41,8 @@ def longtake_register_commands(cli: click.Group) -> None:
 def longtake_predict(step: Step, denoiser: Denoiser) -> Tensor | None:
     """Decide the denoised latents of one step, (B, F, C, Y, X); None leaves it to the next plugin.
 
-    ``denoiser(latents, sigma)`` and ``denoiser(latents, sigma, conditional=False)`` call the UNet once each.
+    ``denoiser(latents, sigma)`` and ``denoiser(latents, sigma, conditional=False)`` call the UNet once each. A batch
+    of both in one call, ``conditional=(False, True)``, is faster where ``step.run.both_at_once`` says so.
     """
 
 

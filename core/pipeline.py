@@ -133,9 +133,13 @@ class PipelineCall:
         """
         if scales_F is None:
             return predict(slice(videos))
-        made_BFCYX = predict(slice(videos // 2, videos))
-        if not bool((scales_F == 1).all()):
-            made_BFCYX = guide(predict(slice(videos // 2)), made_BFCYX, scales_F)
+        unconditional, conditional = slice(videos // 2), slice(videos // 2, videos)
+        if bool((scales_F == 1).all()):
+            made_BFCYX = predict(conditional)
+        else:
+            at_once = self._seams.engine.split.videos > 1
+            both = predict(slice(videos)).chunk(2) if at_once else (predict(unconditional), predict(conditional))
+            made_BFCYX = guide(both[0], both[1], scales_F)
         return torch.cat([made_BFCYX, made_BFCYX])
 
     def _tell(self, ids_B3: Tensor) -> None:

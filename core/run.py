@@ -54,6 +54,11 @@ class Run:
         return self.plan.frames - (0 if self.before_BFCYX is None else self.before_BFCYX.shape[1])
 
     @property
+    def both_at_once(self) -> bool:
+        """Whether the memory plan has both branches of guidance run at once."""
+        return self.engine is not None and self.engine.split.videos > 1
+
+    @property
     def vae_scaling(self) -> float:
         """What latents are multiplied by between the VAE and the UNet."""
         return float(self.model.pipeline.vae.config.scaling_factor)

@@ -21,7 +21,7 @@ from torch import Tensor
 from .answers import check_mask, check_number, check_windows
 from .blame import is_foreign
 from .contracts import AttentionStrategy, PositionalStrategy, RangedStrategy, Span, Windows
-from .denoiser import Part
+from .denoiser import Conditional, Part
 from .embedding import embed, trained_frequencies
 from .engine.layout import weights_channels_last
 from .engine.skips import Skips
@@ -45,7 +45,7 @@ class Seams:
         engine: that runs the UNet and asks.
         progress: 0 at the first step, 1 at the last; whoever calls the UNet sets it.
         step: number of the step, from 0; likewise.
-        conditional: whether the UNet is called with the image; likewise.
+        conditional: whether the UNet is called with the image, or whether each video of its batch is; likewise.
         part: of the video of ``whole`` frames, where the UNet sees only some of them; likewise.
         seen: the frames that the UNet is called with; likewise.
         time_ids_BF3: fps - 1, motion bucket and augmentation of each frame; None = what the UNet is called with.
@@ -66,7 +66,7 @@ class Seams:
         self.trained = trained
         self.progress = 0.0
         self.step = 0
-        self.conditional = True
+        self.conditional: Conditional = True
         self.part: Part | None = None
         self.whole = 0
         self.seen: Span | None = None

@@ -31,7 +31,7 @@ from .contracts import (
     Strategy,
     Windows,
 )
-from .denoiser import Part
+from .denoiser import Conditional, Part
 from .embedding import trained_frequencies
 from .errors import PluginError
 from .generate import generate
@@ -67,12 +67,12 @@ class PerfectDenoiser:
         self.calls = 0
 
     def __call__(
-        self, latents_BFCYX: Tensor, sigma: float, *, conditional: bool = True, part: Part | None = None
+        self, latents_BFCYX: Tensor, sigma: float, *, conditional: Conditional = True, part: Part | None = None
     ) -> Tensor:
         """Return the answer, in the frames that are asked about."""
         self.calls += 1
         frames_F = slice(None) if part is None else part.frames_F
-        return self.answer_BFCYX[:, frames_F].to(latents_BFCYX)
+        return self.answer_BFCYX[:, frames_F].to(latents_BFCYX).expand_as(latents_BFCYX)
 
 
 def example_options(cls: type[Strategy]) -> dict[str, Any]:

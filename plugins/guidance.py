@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
 from ..core.denoiser import guide
@@ -25,7 +26,14 @@ def guided(step: Step, denoiser: Denoiser) -> Tensor:
 
     Where every scale is 1 the unconditional branch would count for nothing, and is not run.
     """
-    conditional_BFCYX = denoiser(step.latents, step.sigma)
     if step.guidance_F is None or bool((step.guidance_F == 1).all()):
-        return conditional_BFCYX
+        return denoiser(step.latents, step.sigma)
+    if step.run is not None and step.run.both_at_once:
+        videos = len(step.latents)
+        asked = [False] * videos + [True] * videos
+        unconditional_BFCYX, conditional_BFCYX = denoiser(
+            torch.cat([step.latents] * 2), step.sigma, conditional=asked
+        ).chunk(2)
+        return guide(unconditional_BFCYX, conditional_BFCYX, step.guidance_F)
+    conditional_BFCYX = denoiser(step.latents, step.sigma)
     return guide(denoiser(step.latents, step.sigma, conditional=False), conditional_BFCYX, step.guidance_F)

@@ -131,7 +131,12 @@ def test_guidance_is_asked_for_once(pipe, call_pipe, image):
 
 def test_the_unconditional_branch_is_not_run_where_it_counts_for_nothing(pipe, call_pipe, image, monkeypatch):
     runs, run = [], Engine.run
-    monkeypatch.setattr(Engine, "run", lambda self, *given, **more: runs.append(1) or run(self, *given, **more))
+
+    def counted(self, sample, tokens, *more, **named):
+        runs.extend(tokens)
+        return run(self, sample, tokens, *more, **named)
+
+    monkeypatch.setattr(Engine, "run", counted)
     for schedule, expected in (
         ("linear", 4),
         ({"name": "constant", "scale": 1}, 2),

@@ -16,7 +16,7 @@ import longtake
 from longtake import generate, load_config, read_facts, resolve
 from longtake.core.budget.decoding import decode_work
 from longtake.core.budget.denoising import Frugal, FrugalDenoiser, describe, fit_memory, least_budget, work_of
-from longtake.core.budget.devices import GIB, amount, free_memory, host_room, is_here
+from longtake.core.budget.devices import GIB, WORKSPACE, amount, free_memory, host_room, is_here
 from longtake.core.engine.decode_memory import least_decoding
 from longtake.core.engine.memory import plan_memory, workspaces
 from longtake.core.engine.skips import HostSkips, Skips
@@ -270,14 +270,18 @@ def test_out_of_memory_that_nothing_helps_is_raised():
     assert len(exhausted.splits) < 10
 
 
+@pytest.mark.parametrize(("workspace", "branches"), [(24 * 2**20, 2), (200_000, 1)])
 def test_a_run_that_is_out_of_memory_half_way_gives_the_same_video(
-    tiny_model, picture, builtins, out_of_memory_once, caplog
+    tiny_model, picture, builtins, out_of_memory_once, caplog, monkeypatch, workspace, branches
 ):
+    monkeypatch.setitem(WORKSPACE, "cpu", workspace)
     whole = generate(picture, model=tiny_model, plugins=builtins, frames=7, **SMALL)
     calls = out_of_memory_once()
     again = generate(picture, model=tiny_model, plugins=builtins, frames=7, **SMALL)
     assert "out of memory at sigma" in caplog.text
-    assert calls[4] != calls[3]
+    assert calls[0].videos == branches
+    assert calls[-1].videos == 1
+    assert calls[-1] != calls[0]
     torch.testing.assert_close(again.latents, whole.latents, atol=1e-4, rtol=0)
     assert np.abs(again.frames.astype(int) - whole.frames).max() <= 1
 
@@ -309,6 +313,12 @@ def test_the_plan_shows_memory_and_says_what_does_not_fit(cli):
     shown = cli("plan", "--frames", "9", "--model", "{tiny}").stdout
     assert re.search(r"memory for decoding: about \d+ MiB at the most: .*; all frames at once\n", shown)
     assert re.search(r"memory for denoising on cpu: about \d+ MiB at the most: weights \d+ MiB, states", shown)
+    assert "skips on the device, both branches of guidance at once\n" in shown
+    assert "both branches" not in cli("plan", "--frames", "9", "--model", "{tiny}", "--reuse", "2").stdout
+    assert (
+        json.loads(cli("plan", "--frames", "9", "--model", "{tiny}", "--json").stdout)["memory"]["branches_at_once"]
+        == 2
+    )
     asked = ("plan", "--frames", "1000", "--model", SVD_XT.name, "--device", "cpu", "--memory", "8GiB")
     assert "1000 frames of 1024x576 take at least" in cli(*asked).stdout
     assert '"does_not_fit": "1000 frames' in cli(*asked, "--json").stdout

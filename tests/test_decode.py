@@ -239,8 +239,8 @@ def wrong_frames(states, groups, plus=None):
     return moments_of(states[:1], groups, plus)
 
 
-def wrong_conv(conv, states, *, biased=True):
-    return temporal_conv(conv, states.flip(0), biased=biased)
+def wrong_conv(conv, states, *more, biased=True):
+    return temporal_conv(conv, states.flip(0), *more, biased=biased)
 
 
 @pytest.mark.parametrize(

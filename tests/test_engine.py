@@ -100,8 +100,8 @@ def wrong_half(layer, states, half):
     return run_half(layer, states, 1 - half)
 
 
-def wrong_conv(conv, states, *, biased=True):
-    return temporal_conv(conv, states.flip(0), biased=biased)
+def wrong_conv(conv, states, *more, biased=True):
+    return temporal_conv(conv, states.flip(0), *more, biased=biased)
 
 
 def wrong_bias(block, token):

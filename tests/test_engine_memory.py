@@ -57,17 +57,17 @@ def unet():
     return blended(unet).half()
 
 
-def most(unet, frames: int, split: Split, make_skips=Skips, seams=None) -> int:
+def most(unet, frames: int, split: Split, make_skips=Skips, seams=None, videos: int = 1) -> int:
     """Return the most bytes that one call holds beside the weights."""
     engine = Engine(unet, seams or Seams(25), split, make_skips)
     kernels = [level.upsampler.kernel_IOKK for level in engine._up if level.upsampler]
     assert sum(kernel.numel() for kernel in kernels) == merged_numbers(unet.config.block_out_channels)
     with torch.device("meta"):
-        sample = torch.empty(frames, 8, ROWS, COLUMNS, dtype=torch.float16)
-        token, embedding = torch.empty(1, 1024, dtype=torch.float16), torch.empty(1, 1280, dtype=torch.float16)
+        sample = torch.empty(frames * videos, 8, ROWS, COLUMNS, dtype=torch.float16)
+        token, embedding = torch.empty(videos, 1024, dtype=torch.float16), torch.empty(1, 1280, dtype=torch.float16)
     with Flash(), Live([*unet.parameters(), *kernels, sample, token, embedding]) as live:
         output = engine.run(sample, token, TimeEmbedding(embedding))
-    assert output.shape == (frames, 4, ROWS, COLUMNS)
+    assert output.shape == (frames * videos, 4, ROWS, COLUMNS)
     return live.most
 
 
@@ -107,6 +107,33 @@ def test_what_is_predicted_is_what_is_held(unet, frames, keep, host_skips, works
     held = most(unet, frames, plan.split, Elsewhere if host_skips else Skips)
     # Over by less than a chunk: what is held and the largest chunk need not meet, nor chunks fill their workspace.
     assert held <= plan.peak < held + max(workspace, workspaces(plan.work)[0])
+
+
+@pytest.mark.parametrize(("videos", "workspace"), [(2, 64 * MIB), (3, 600 * MIB)])
+def test_so_it_is_for_several_videos_at_once(unet, videos, workspace):
+    plan = MemoryPlan(Work(SVD_XT, 3, ROWS, COLUMNS, 2), 0, Split(workspace, videos=videos), host_skips=False)
+    held = most(unet, 3, plan.split, videos=videos)
+    assert held <= plan.peak < held + max(workspace, videos * workspaces(plan.work)[0])
+
+
+def test_both_branches_are_run_at_once_where_one_leaves_room_in_a_chunk():
+    small = Work(SVD_XT, 14, 18, 32, 2, branches=2)
+    plan = plan_memory(small, 8 * 1024 * MIB, 512 * MIB, HOST)
+    assert plan is not None
+    assert plan.split == Split(512 * MIB, videos=2)
+    assert not plan.host_skips
+    one = MemoryPlan(small, 0, Split(512 * MIB), host_skips=False)
+    assert (plan.held, plan.chunk) == (2 * one.held, min(512 * MIB, 2 * one.chunk))
+    others = {
+        "not guided": (replace(small, branches=1), 8 * 1024 * MIB),
+        "deep features are used again": (replace(small, reused=2), 8 * 1024 * MIB),
+        "large": (replace(small, frames=100), 8 * 1024 * MIB),
+        "no room": (small, plan.peak - 1),
+    }
+    for what, (work, budget) in others.items():
+        other = plan_memory(work, budget, 512 * MIB, HOST)
+        assert other is not None, what
+        assert other.split.videos == 1, what
 
 
 def test_what_is_held_for_each_frame_is_that_of_the_block_where_it_is_most():
@@ -168,9 +195,10 @@ def test_what_is_predicted_for_whole_frames_is_what_is_held(unet, keep, host_ski
     rows=st.integers(8, 96),
     columns=st.integers(8, 160),
     budget=st.floats(0.5, 200).map(lambda gib: int(gib * 1024 * MIB)),
+    branches=st.integers(1, 2),
 )
-def test_a_plan_fits_its_budget_and_more_room_never_plans_worse(frames, rows, columns, budget):
-    work = Work(SVD_XT, frames, rows, columns, 2)
+def test_a_plan_fits_its_budget_and_more_room_never_plans_worse(frames, rows, columns, budget, branches):
+    work = Work(SVD_XT, frames, rows, columns, 2, branches=branches)
     plan, roomier = (plan_memory(work, each, 512 * MIB, HOST) for each in (budget, 2 * budget))
     if plan is None:
         smaller = plan_memory(Work(SVD_XT, 1, 8, 8, 2), budget, 512 * MIB, HOST)
@@ -179,7 +207,8 @@ def test_a_plan_fits_its_budget_and_more_room_never_plans_worse(frames, rows, co
     assert plan.peak <= budget
     assert roomier is not None
     assert WAYS.index((roomier.split.keep, roomier.host_skips)) <= WAYS.index((plan.split.keep, plan.host_skips))
-    shorter = plan_memory(Work(SVD_XT, max(1, frames // 2), rows, columns, 2), budget, 512 * MIB, HOST)
+    assert roomier.split.videos >= plan.split.videos
+    shorter = plan_memory(replace(work, frames=max(1, frames // 2)), budget, 512 * MIB, HOST)
     assert shorter is not None
     assert shorter.peak <= budget
 
@@ -195,7 +224,7 @@ def test_a_block_takes_no_more_than_is_planned_for_it(unet, monkeypatch, wrapped
     (channels, inputs), pixels = (module.inner_dim, resnet.in_channels), ROWS * COLUMNS
     with torch.device("meta"):
         tokens, code = (torch.empty(2, each, channels, dtype=torch.float16) for each in (pixels, 1))
-        bias, row = torch.empty(channels, dtype=torch.float16), torch.empty(1, channels, dtype=torch.float16)
+        bias, row = (torch.empty(1, channels, dtype=torch.float16) for _ in range(2))
         states = channels_last(torch.empty(2, inputs, ROWS, COLUMNS, dtype=torch.float16))
     ways = {
         block_bytes(channels, 2): [

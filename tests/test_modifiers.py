@@ -154,9 +154,9 @@ def test_spatial_and_cross_attention_do_not_know_of_factors(unet, monkeypatch):
     before = [(name, type(module), tuple(sorted(vars(module)))) for name, module in model.named_modules()]
     weights = {name: value.clone() for name, value in model.state_dict().items()}
 
-    def record_within(block, tokens, bias_C):
-        made = within(block, tokens, bias_C)
-        spatial.append((block, tokens.clone(), bias_C.clone(), made.clone()))
+    def record_within(block, tokens, bias_VC):
+        made = within(block, tokens, bias_VC)
+        spatial.append((block, tokens.clone(), bias_VC[0].clone(), made.clone()))
         return made
 
     def record_bias(block, token):
@@ -179,7 +179,7 @@ def test_spatial_and_cross_attention_do_not_know_of_factors(unet, monkeypatch):
             assert torch.equal(layer(block.norm1(tokens)), made)
         for block, token, made in cross:
             query = torch.randn(1, 1, block.attn2.to_q.in_features)
-            assert torch.equal(block.attn2(query, encoder_hidden_states=token[None])[0, 0], made)
+            assert torch.equal(block.attn2(query, encoder_hidden_states=token[None])[0], made)
     assert [(name, type(module), tuple(sorted(vars(module)))) for name, module in model.named_modules()] == before
     assert all(torch.equal(value, weights[name]) for name, value in model.state_dict().items())
 

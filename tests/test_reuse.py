@@ -51,7 +51,7 @@ def test_most_steps_leave_the_deep_blocks_out_and_the_last_never_does(tiny_model
     ran, run = [], Transformer.__call__
 
     def counted(self, *given_):
-        ran.append(self.module.in_channels)
+        ran.extend(given_[1])  # a token for each video
         return run(self, *given_)
 
     monkeypatch.setattr(Transformer, "__call__", counted)

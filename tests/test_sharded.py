@@ -56,7 +56,8 @@ class Sharded(Split):
         return FRAMES
 
     def place_of(self, chunk):
-        return slice(self.first + chunk.start, self.first + chunk.stop)
+        first = self.first * self.videos
+        return slice(first + chunk.start, first + chunk.stop)
 
     def over_pixels(self, run, states, each, *, whole=False, writes=True):
         video = torch.cat(self.exchange.all(self.rank, states))
@@ -69,7 +70,8 @@ class Sharded(Split):
             made = Split.over_pixels(self, run, part, each, whole=whole, writes=writes)
         if writes:
             for share, done in zip(shares, self.exchange.all(self.rank, part), strict=False):
-                states[:, share] = done[self.first : self.first + len(states)]
+                first = self.first * self.videos
+                states[:, share] = done[first : first + len(states)]
         return made
 
 
@@ -99,18 +101,20 @@ def random(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-@pytest.mark.parametrize("rows", [1, FRAMES])
+@pytest.mark.parametrize("videos", [1, 2])
+@pytest.mark.parametrize("told_each", [False, True])
 @pytest.mark.parametrize(
     "attention", [None, FreeNoiseWindows(positions="local"), FreeNoiseWindows(positions="global"), Spectral()]
 )
-def test_frames_on_several_devices_give_what_one_device_gives(pipeline, attention, rows):
-    sample, token, embedding = random(FRAMES, 8, 5, 6), random(1, 16, seed=1), random(rows, 128, seed=2)
+def test_frames_on_several_devices_give_what_one_device_gives(pipeline, attention, told_each, videos):
+    sample, token = random(videos * FRAMES, 8, 5, 6), random(videos, 16, seed=1)
+    embedding = random(videos * FRAMES if told_each else 1, 128, seed=2)
 
     def run(split: Split, here: slice) -> torch.Tensor:
         engine = Engine(pipeline.unet, Seams(4, Linear(), attention), split)
-        return engine.run(sample[here], token, TimeEmbedding(embedding))
+        return engine.run(sample[videos * here.start : videos * here.stop], token, TimeEmbedding(embedding))
 
-    whole = run(Split(), slice(FRAMES))
+    whole = run(Split(), slice(0, FRAMES))
     torch.testing.assert_close(on_devices(run), whole, atol=1e-12, rtol=0)
 
 

@@ -164,7 +164,7 @@ def test_the_least_budget_gives_the_same_video_and_less_is_refused(tiny_model, p
         return fit_decoding(config.model_copy(update={"memory": None}), facts, **more)
 
     monkeypatch.setattr("longtake.core.generate.fit_decoding", anyway)  # which would take more than the UNet
-    asked = {"width": 32, "height": 24, "steps": 2, "seed": 3, "frames": 7, "attention": "spectral"}
+    asked = {"width": 32, "height": 24, "steps": 4, "seed": 3, "frames": 7, "attention": "spectral"}
     whole = generate(picture, model=tiny_model, plugins=builtins, **asked)
     least = least_budget(work_of(whole.config, tiny_model.facts), 0)
     tight = generate(picture, model=tiny_model, plugins=builtins, memory=least, **asked)

@@ -16,13 +16,14 @@ from ..engine.memory import MemoryPlan, Work, plan_memory, skip_bytes, workspace
 from ..engine.skips import HostSkips, Skips
 from ..engine.split import Split
 from ..errors import ConfigError
+from ..plan import guidance_at, progress_of
 from .devices import amount, free_memory, host_room, is_here, is_out_of_memory, workspace_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..config import Config
-    from ..denoiser import Denoiser, Part
+    from ..denoiser import Conditional, Denoiser, Part
     from ..engine.unet import Engine
     from ..facts import ModelFacts
 
@@ -38,7 +39,16 @@ def work_of(config: Config, facts: ModelFacts) -> Work:
     number, reused = getattr(torch, config.dtype).itemsize, 2 if (config.reuse or 1) > 1 else 0
     frames = frames_seen(config, facts)
     whole = config.attention is not None and config.attention.whole_frames(Span(frames=frames, trained=facts.trained))
-    return Work(facts.unet, frames, rows, columns, number, reused, 1 if config.weights else None, whole)
+    stored, branches = 1 if config.weights else None, 2 if _is_guided(config, facts) else 1
+    return Work(facts.unet, frames, rows, columns, number, reused, stored, whole, branches)
+
+
+def _is_guided(config: Config, facts: ModelFacts) -> bool:
+    """Whether any step asks for both branches."""
+    assert config.guidance and config.frames and config.steps, "the config is not resolved"
+    span = Span(frames=config.frames, trained=facts.trained)
+    spans = [replace(span, progress=progress_of(step, config.steps), step=step) for step in range(config.steps)]
+    return any(bool((guidance_at(config.guidance, each) != 1).any()) for each in spans)
 
 
 def frames_seen(config: Config, facts: ModelFacts) -> int:
@@ -140,6 +150,7 @@ def describe(plan: MemoryPlan) -> str:
     """Return a plan in a line."""
     where = f"in the host's memory ({amount(plan.on_host)})" if plan.host_skips else "on the device"
     twice = "" if plan.split.keep else ", temporal convolutions worked out twice"
+    twice += ", both branches of guidance at once" if plan.split.videos > 1 else ""
     return (
         f"about {amount(plan.peak)} at the most: weights {amount(plan.work.weights)}, states {amount(plan.held)}, "
         f"chunks {amount(plan.chunk)}; skips {where}{twice}"
@@ -213,7 +224,7 @@ class FrugalDenoiser:
         self._frugal = Frugal(engine, plan, device)
 
     def __call__(
-        self, latents_BFCYX: Tensor, sigma: float, *, conditional: bool = True, part: Part | None = None
+        self, latents_BFCYX: Tensor, sigma: float, *, conditional: Conditional = True, part: Part | None = None
     ) -> Tensor:
         """Return x0 as the denoiser does."""
         return self._frugal(

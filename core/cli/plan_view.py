@@ -116,6 +116,7 @@ def _memory_data(memory: MemoryPlan) -> dict[str, Any]:
         "host_skips": memory.host_skips,
         "on_host": memory.on_host,
         "convolutions_twice": not memory.split.keep,
+        "branches_at_once": memory.split.videos,
     }
 
 

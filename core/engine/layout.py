@@ -33,6 +33,20 @@ def states_of(tokens_FPC: Tensor, size: torch.Size) -> Tensor:
     return states_FCYX
 
 
+def side_by_side(states_FPX: Tensor, videos: int) -> Tensor:
+    """Return states of the frames of some videos, which take turns, with the pixels of one time side by side.
+
+    Frames are then as many as a video has, pixels as many as all videos have together: the same memory. What follows
+    the pixels stays as it is.
+    """
+    return states_FPX if videos == 1 else states_FPX.unflatten(0, (-1, videos)).flatten(1, 2)
+
+
+def in_turn(states_FPX: Tensor, videos: int) -> Tensor:
+    """Return states whose pixels are side by side with frames in turn again."""
+    return states_FPX if videos == 1 else states_FPX.unflatten(1, (videos, -1)).flatten(0, 1)
+
+
 @contextmanager
 def weights_channels_last(model: nn.Module) -> Iterator[None]:
     """Let the weights of plain convolutions lie with channels last too, where each call would copy them otherwise.

@@ -48,6 +48,7 @@ class Work:
         reused: branches whose deep features are kept from call to call.
         stored: bytes that a weight is stored in; by default those of a number.
         whole: whether temporal attention needs all pixels at a time.
+        branches: of guidance, which a step asks for and a call may run at once.
 
     """
 
@@ -59,6 +60,7 @@ class Work:
     reused: int = 0
     stored: int | None = None
     whole: bool = False
+    branches: int = 1
 
     @property
     def pixels(self) -> list[int]:
@@ -101,7 +103,11 @@ class MemoryPlan:
     @property
     def held(self) -> int:
         """Bytes of what is held for all frames."""
-        return self.work.frames * held_bytes(self.work, keep=self.split.keep, host_skips=self.host_skips)
+        return (
+            self.split.videos
+            * self.work.frames
+            * held_bytes(self.work, keep=self.split.keep, host_skips=self.host_skips)
+        )
 
     @property
     def on_host(self) -> int:
@@ -116,7 +122,7 @@ class MemoryPlan:
     @property
     def chunk(self) -> int:
         """Bytes of a chunk of the work, and of what is fetched for the next one meanwhile."""
-        least, most = workspaces(self.work)
+        least, most = (self.split.videos * each for each in workspaces(self.work))
         chunk = min(max(self.split.workspace or most, least), most)
         part, whole = fetched_ahead(self.work) if self.host_skips else (0, 1)
         return chunk - (-chunk * part // whole)
@@ -129,6 +135,9 @@ WAYS = ((True, False), (False, False), (False, True))
 def plan_memory(work: Work, budget: int, workspace: int, host: int) -> MemoryPlan | None:
     """Return the fastest way that fits, or None where none does.
 
+    Both branches of guidance are run at once where one of them leaves room in a chunk: so small a call spends much of
+    its time in Python, and two take it twice. Elsewhere it would take twice the memory for nothing.
+
     Args:
         work: what is to be done.
         budget: bytes that it may take on the device, weights included.
@@ -136,7 +145,12 @@ def plan_memory(work: Work, budget: int, workspace: int, host: int) -> MemoryPla
         host: bytes of the host's memory that skips may take.
 
     """
-    least, _ = workspaces(work)
+    least, most = workspaces(work)
+    # Which deep features are used again would depend on the memory there is.
+    if work.branches > 1 and most < workspace and not work.reused:
+        at_once = MemoryPlan(work, budget, Split(workspace, videos=work.branches), host_skips=False)
+        if at_once.peak <= budget:
+            return at_once
     ways = WAYS if work.frames * skip_bytes(work) <= host else WAYS[:-1]
     for keep, host_skips in ways:
         held = work.frames * held_bytes(work, keep=keep, host_skips=host_skips)

@@ -28,6 +28,16 @@ class Moments(NamedTuple):
     mean_RG: Tensor
     squares_RG: Tensor
 
+    def reshaped(self, rows: int) -> Moments:
+        """Return the same numbers in so many rows."""
+        return self._replace(mean_RG=self.mean_RG.reshape(rows, -1), squares_RG=self.squares_RG.reshape(rows, -1))
+
+    def for_each_frame(self, frames: int) -> Moments:
+        """Return a row for each frame of several videos, which take turns, given one for each video."""
+        if len(self.mean_RG) == 1:  # which serves all frames
+            return self
+        return self._replace(mean_RG=self.mean_RG.repeat(frames, 1), squares_RG=self.squares_RG.repeat(frames, 1))
+
 
 def moments_of(states_FPC: Tensor, groups: int, plus_RC: Tensor | None = None) -> Moments:
     """Return the moments of each frame, a row for each; at least in float32.

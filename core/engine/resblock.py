@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from .blend import share_of_temporal
-from .layout import tokens_of
+from .layout import in_turn, side_by_side, tokens_of
 from .moments import Moments, group_norm, moments_bytes, moments_of, normalise
 from .split import Source, Split
 from .times import TimeEmbedding, rows_of
@@ -54,45 +54,47 @@ class ResBlock:
 
         for chunk in split.over_frames(frames, each):
             run(chunk)
-        return whole.states, split.merge(parts)
+        return whole.states, split.merged(parts)
 
     def _temporal(self, states_FPC: Tensor, moments: Moments, time: TimeEmbedding | None, split: Split) -> None:
         """Add the temporal part's residual, with its share of the blend, to the states in place.
 
         The blend a·x + (1 - a)·(x + residual) is x + (1 - a)·residual.
         """
-        block, kept = self.temporal, []
+        block, kept, frames = self.temporal, [], split.frames_of(states_FPC)
         plus_RC = plus_of(block.conv1, time.project(block.time_emb_proj) if time else None)
+        moments = moments.for_each_frame(frames)
         groups = block.norm2.num_groups
         each = temporal_bytes(states_FPC.shape[2], states_FPC.element_size())
 
         def measure(_: int, part_FPC: Tensor) -> Moments:
-            hidden_FPC = split.ready(first_half)(block, part_FPC, moments)
+            hidden_FPC = split.ready(first_half)(block, part_FPC, moments, split.videos)
             if split.keep:
                 kept.append(hidden_FPC)
             return split.ready(moments_of)(split.counted_of(hidden_FPC), groups, plus_RC)
 
-        between = split.merge(split.over_pixels(measure, states_FPC, each, writes=False))
+        between = split.merged(split.over_pixels(measure, states_FPC, each, writes=False)).for_each_frame(frames)
 
         def add_residual(number: int, part_FPC: Tensor) -> None:
-            hidden_FPC = kept[number] if split.keep else split.ready(first_half)(block, part_FPC, moments)
+            first, second = split.ready(first_half), split.ready(second_half)
+            hidden_FPC = kept[number] if split.keep else first(block, part_FPC, moments, split.videos)
             # The share is not the compiler's: it would compile the block anew for each.
-            part_FPC.add_(split.ready(second_half)(block, hidden_FPC, between, plus_RC), alpha=self.share)
+            part_FPC.add_(second(block, hidden_FPC, between, plus_RC, split.videos), alpha=self.share)
 
         split.over_pixels(add_residual, states_FPC, each)
 
 
-def first_half(block: Any, states_FPC: Tensor, moments: Moments) -> Tensor:
+def first_half(block: Any, states_FPC: Tensor, moments: Moments, videos: int = 1) -> Tensor:
     """Return what diffusers' ``TemporalResnetBlock`` has between its convolutions, without :func:`plus_of` the first.
 
     ``moments`` are of its norm1.
     """
-    return temporal_conv(block.conv1, normalise(states_FPC, moments, block.norm1), biased=False)
+    return temporal_conv(block.conv1, normalise(states_FPC, moments, block.norm1), videos, biased=False)
 
 
-def second_half(block: Any, hidden_FPC: Tensor, moments: Moments, plus_RC: Tensor | None) -> Tensor:
+def second_half(block: Any, hidden_FPC: Tensor, moments: Moments, plus_RC: Tensor | None, videos: int = 1) -> Tensor:
     """Return what it makes of that; ``moments`` are of its norm2."""
-    return temporal_conv(block.conv2, normalise(hidden_FPC, moments, block.norm2, plus_RC))
+    return temporal_conv(block.conv2, normalise(hidden_FPC, moments, block.norm2, plus_RC), videos)
 
 
 def spatial_resnet(block: Any, states_FCYX: Tensor, time_RC: Tensor | None) -> Tensor:
@@ -122,18 +124,19 @@ def _without_bias(conv: nn.Conv2d, states_FCYX: Tensor) -> Tensor:
     return functional.conv2d(states_FCYX, conv.weight, padding=conv.padding)
 
 
-def temporal_conv(conv: nn.Conv3d, states_FPC: Tensor, *, biased: bool = True) -> Tensor:
+def temporal_conv(conv: nn.Conv3d, states_FPC: Tensor, videos: int = 1, *, biased: bool = True) -> Tensor:
     """Return the convolution over frames, as one in two dimensions, frames by pixels; pixels need no neighbours.
 
     Its bias may be left to the norm after it (:func:`plus_of`); a layer that is not plain adds its own all the same.
     """
-    states_1CFP = states_FPC[None].permute(0, 3, 1, 2)  # in this order, or PyTorch does not see that channels are last
+    states_1FPC = side_by_side(states_FPC, videos)[None]
+    states_1CFP = states_1FPC.permute(0, 3, 1, 2)  # in this order, or PyTorch does not see that channels are last
     if is_plain(conv):
         padding, bias_C = (conv.kernel_size[0] // 2, 0), conv.bias if biased else None
         made_1CFP = functional.conv2d(states_1CFP, conv.weight[..., 0], bias_C, padding=padding)
     else:
         made_1CFP = conv(states_1CFP[..., None])[..., 0]
-    return made_1CFP[0].permute(1, 2, 0)
+    return in_turn(made_1CFP[0].permute(1, 2, 0), videos)
 
 
 def resnet_bytes(channels_in: int, channels: int, number: int) -> int:

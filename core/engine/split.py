@@ -6,6 +6,10 @@ only the methods of :class:`Split`: one that keeps some of the frames on each of
 pixels before ``over_pixels`` runs and back afterwards, and merges moments over the devices (``tests/test_sharded.py``
 does so with threads). What is here already may hold the decoder's states in the host's memory and bring each chunk.
 
+Several videos are worked on together as if they were one with as many times the frames, which take turns: frame 0 of
+each, frame 1 of each, and so on. Spatial work does not tell them apart. Where frames meet, those of one time stand side
+by side like pixels; so only what is known of a video (its moments, its image) has to be known of each.
+
 Shape suffixes: F = frames, C = channels, Y, X = rows, columns, P = pixels.
 """
 
@@ -40,9 +44,11 @@ class Split:
         merge: makes the moments of everything from those of its parts.
         bring_to: the device to which chunks are brought, while the states of all frames are held in the host's memory;
             None = they are held where they are worked on.
+        videos: of a batch, that are worked on together at the most; the others wait. Within a call: those that it has.
 
     Raises:
-        ValueError: the workspace is not positive, or there is no room on the device for what is kept between.
+        ValueError: the workspace or the number of videos is not positive, or there is no room on the device for what
+            is kept between.
 
     """
 
@@ -52,11 +58,14 @@ class Split:
     compiled: bool = False
     merge: Callable[[list[Moments]], Moments] = merge_moments
     bring_to: torch.device | None = None
+    videos: int = 1
 
     def __post_init__(self) -> None:
         """See that there is some room."""
         if self.workspace is not None and not (isinstance(self.workspace, int) and self.workspace >= 1):
             raise ValueError(f"workspace must be a whole number of bytes, 1 or more, got {self.workspace!r}")
+        if self.videos < 1:
+            raise ValueError(f"videos must be 1 or more, got {self.videos}")
         if self.keep and self.bring_to is not None:
             raise ValueError("what is kept between convolutions is on the device: where states are not, keep=False")
 
@@ -73,16 +82,21 @@ class Split:
         return part if self.bring_to is None else part.to(self.bring_to)
 
     def frames_of(self, states: Tensor) -> int:
-        """Return how many frames the video has of which some states are here; frames come first."""
-        return len(states)
+        """Return how many frames the videos have of which some states are here; frames come first."""
+        return len(states) // self.videos
 
     def place_of(self, chunk: slice) -> slice:
-        """Return where a chunk of the frames that are here lies in the video."""
+        """Return where a chunk of the frames that are here lies among those of all videos."""
         return chunk
 
     def over_frames(self, frames: int, each: int) -> Iterator[slice]:
-        """Yield the chunks of the frames that are here, in order, where the work on one frame takes ``each`` bytes."""
-        return self._chunks(frames, each)
+        """Yield the chunks of the frames that are here, in order, where the work on one frame takes ``each`` bytes.
+
+        Each has as many frames of one video as of another.
+        """
+        videos = self.videos
+        for chunk in self._chunks(frames // videos, each * videos):
+            yield slice(chunk.start * videos, chunk.stop * videos)
 
     def over_pixels(
         self,
@@ -114,6 +128,12 @@ class Split:
             if writes and part_FPC is not held_FPC:
                 held_FPC.copy_(part_FPC)
         return made
+
+    def merged(self, parts: list[Moments]) -> Moments:
+        """Return the moments of everything, a row for each video, from those of its parts, which have rows in turn."""
+        # As videos stay apart as groups do, they are merged as if they were more groups.
+        side_by_side = [part.reshaped(len(part.mean_RG) // self.videos) for part in parts]
+        return self.merge(side_by_side).reshaped(self.videos)
 
     def counted_of(self, states: Tensor, start: int = 0) -> Tensor:
         """Return those of some states whose frames are counted; the first of them is frame ``start``."""

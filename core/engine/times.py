@@ -1,7 +1,7 @@
 """The embedding of noise level and conditioning, worked out once for a step and projected once for each block.
 
 The stock UNet repeats one embedding for every frame and projects the copies, in each call. Here there is one row for
-the whole video, or one for each frame where frames are conditioned differently, and the calls of a step share it.
+all frames, or one for each where frames or videos are conditioned differently, and the calls of a step share it.
 
 Shape suffixes: R = rows, 1 or one for each frame, C = channels.
 """
@@ -13,7 +13,7 @@ from torch.nn import functional
 
 
 class TimeEmbedding:
-    """The embedding of a step, for one video.
+    """The embedding of a step.
 
     Args:
         embedding_RC: sum of the embeddings of sigma and of (fps - 1, motion bucket, augmentation).

@@ -4,8 +4,8 @@ Tokens keep one layout, (F, P, C), from beginning to end, that of the states wit
 care which frames and pixels its rows are, and temporal attention takes a view in which frames stand where the kernel
 wants them.
 
-Shape suffixes: F = frames, P = pixels, C = channels, Y, X = rows, columns, K = channels of the image embedding,
-N = heads, D = channels per head.
+Shape suffixes: V = videos, F = frames of all of them, T = frames of one, P = pixels, C = channels, Y, X = rows,
+columns, K = channels of the image embedding, N = heads, D = channels per head.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from .blend import share_of_temporal
 from .fused import kernels_for
-from .layout import states_of, tokens_of
+from .layout import in_turn, side_by_side, states_of, tokens_of
 from .linear import run_half, run_linear
 from .moments import group_norm, layer_norm
 from .split import Split, Whole
@@ -66,17 +66,17 @@ class Transformer:
             check_attention(block.attn1, "a self-attention layer of the UNet")
             check_attention(block.attn2, "a cross-attention layer of the UNet")
 
-    def __call__(self, states_FCYX: Tensor, token_1K: Tensor, strategies: Strategies, split: Split) -> None:
-        """Add to the states, in place, what the transformer makes of them."""
+    def __call__(self, states_FCYX: Tensor, token_VK: Tensor, strategies: Strategies, split: Split) -> None:
+        """Add to the states, in place, what the transformer makes of them; there is a token for each video."""
         each = states_FCYX[0, 0].numel() * block_bytes(self.module.inner_dim, states_FCYX.element_size())
         tokens_FPC, size = self._tokens(states_FCYX, split, each), states_FCYX.shape[2:]
         for spatial, temporal in zip(
             self.module.transformer_blocks, self.module.temporal_transformer_blocks, strict=True
         ):
-            bias_C = token_bias(spatial, token_1K)
+            bias_VC = token_bias(spatial, token_VK)
             for chunk in split.over_frames(len(tokens_FPC), each):
-                split.ready(spatial_block)(spatial, tokens_FPC[chunk], bias_C)
-            self._temporal(temporal, tokens_FPC, token_1K, strategies, split, size)
+                split.ready(spatial_block)(spatial, tokens_FPC[chunk], bias_VC)
+            self._temporal(temporal, tokens_FPC, token_VK, strategies, split, size)
         for chunk in split.over_frames(len(tokens_FPC), each):
             split.ready(_add_tokens)(self.module, tokens_FPC[chunk], states_FCYX[chunk])
 
@@ -90,32 +90,37 @@ class Transformer:
         self,
         block: Any,
         tokens_FPC: Tensor,
-        token_1K: Tensor,
+        token_VK: Tensor,
         strategies: Strategies,
         split: Split,
         size: Sequence[int | None] = (None, None),
     ) -> None:
         """Blend what the temporal block makes of the tokens into them, in place; window by window where asked."""
-        frames = split.frames_of(tokens_FPC)
-        bias_C, windows = token_bias(block, token_1K), strategies.local_windows(frames)
-        attend = partial(strategies.attend, rows=size[0], columns=size[1])
+        frames, videos = split.frames_of(tokens_FPC), split.videos
+        bias_VC, windows = token_bias(block, token_VK), strategies.local_windows(frames)
+        all_pixels = strategies.whole_frames(frames)
+        attend: Attend = partial(strategies.attend, rows=size[0], columns=size[1])
+        attend = partial(_each_by_itself, attend, videos) if all_pixels and videos > 1 else attend
+
+        def made_of(part_FPC: Tensor) -> Tensor:
+            return temporal_block(block, part_FPC, code_FC, bias_VC, attend, split.ready)
 
         def whole(_: int, part_FPC: Tensor) -> None:
-            part_FPC.lerp_(temporal_block(block, part_FPC, code_FC, bias_C, attend, split.ready), self.share)
+            part_FPC.lerp_(made_of(part_FPC), self.share)
 
         def by_window(_: int, part_FPC: Tensor) -> None:
             assert windows is not None
-            fused_FPC = torch.zeros_like(part_FPC)
-            for start, weights_F in zip(windows.starts, windows.weights_WF.to(part_FPC), strict=True):
+            part_TVPC = part_FPC.unflatten(0, (-1, videos))
+            fused_TVPC = torch.zeros_like(part_TVPC)
+            for start, weights_T in zip(windows.starts, windows.weights_WF.to(part_FPC), strict=True):
                 inside = windows.inside(start)
-                made_FPC = temporal_block(block, part_FPC[inside], code_FC, bias_C, attend, split.ready)
-                fused_FPC[inside] += weights_F[inside, None, None] * made_FPC
-            part_FPC.lerp_(fused_FPC, self.share)
+                made_FPC = made_of(part_TVPC[inside].flatten(0, 1))
+                fused_TVPC[inside] += weights_T[inside, None, None, None] * made_FPC.unflatten(0, (-1, videos))
+            part_FPC.lerp_(fused_TVPC.flatten(0, 1), self.share)
 
         code_FC = self._code(windows.size if windows else frames, tokens_FPC, strategies)
         each = block_bytes(self.module.inner_dim, tokens_FPC.element_size())
-        run, all_pixels = by_window if windows else whole, strategies.whole_frames(frames)
-        split.over_pixels(run, tokens_FPC, each, whole=all_pixels)
+        split.over_pixels(by_window if windows else whole, tokens_FPC, each, whole=all_pixels)
 
     def _code(self, frames: int, tokens_FPC: Tensor, strategies: Strategies) -> Tensor:
         def placed() -> Tensor:
@@ -139,28 +144,29 @@ def as_it_is(piece: Any) -> Any:
     return piece
 
 
-def token_bias(block: Any, token_1K: Tensor) -> Tensor:
-    """Return what cross-attention to a single token gives: the same for every query.
+def token_bias(block: Any, token_VK: Tensor) -> Tensor:
+    """Return what cross-attention to a single token gives, the same for every query of a video, (V, C).
 
     The softmax over one key is 1, so the result is the value, through the output projection.
     """
     attention = block.attn2
-    biased_1C: Tensor = attention.to_out[0](attention.to_v(token_1K))
-    return biased_1C[0]
+    biased_VC: Tensor = attention.to_out[0](attention.to_v(token_VK))
+    return biased_VC
 
 
-def spatial_block(block: Any, tokens_FPC: Tensor, bias_C: Tensor) -> None:
-    """Run diffusers' ``BasicTransformerBlock`` on some frames, in place; ``bias_C`` is its cross-attention's result."""
-    tokens_FPC += _attend_within_frames(block, tokens_FPC, bias_C)
+def spatial_block(block: Any, tokens_FPC: Tensor, bias_VC: Tensor) -> None:
+    """Run diffusers' ``BasicTransformerBlock`` on some frames, in place; the bias is its cross-attention's result."""
+    tokens_FPC += _attend_within_frames(block, tokens_FPC, bias_VC)
     tokens_FPC += feed_forward(block.ff, block.norm3, tokens_FPC)
 
 
 def temporal_block(
-    block: Any, tokens_FPC: Tensor, code_FC: Tensor, bias_C: Tensor, attend: Attend, ready: Ready = as_it_is
+    block: Any, tokens_FPC: Tensor, code_TC: Tensor, bias_VC: Tensor, attend: Attend, ready: Ready = as_it_is
 ) -> Tensor:
-    """Return what diffusers' ``TemporalBasicTransformerBlock`` gives for some pixels of all frames."""
+    """Return what diffusers' ``TemporalBasicTransformerBlock`` gives for some pixels of all frames of V videos."""
+    code_FC = code_TC.repeat_interleave(len(bias_VC), 0)
     states_FPC = ready(_plus)(tokens_FPC + code_FC[:, None], block.ff_in, block.norm_in, block.is_res)
-    states_FPC += _attend_over_frames(block, states_FPC, bias_C, attend, ready)
+    states_FPC += _attend_over_frames(block, states_FPC, bias_VC, attend, ready)
     made_FPC: Tensor = ready(_plus)(states_FPC, block.ff, block.norm3, block.is_res)
     return made_FPC
 
@@ -172,17 +178,25 @@ def _plus(states_FPC: Tensor, layers: Any, norm: nn.LayerNorm, residual: bool) -
 
 
 # Each of these is a function of its own so that its tensors are gone before the next one needs room.
-def _attend_within_frames(block: Any, tokens_FPC: Tensor, bias_C: Tensor) -> Tensor:
+def _attend_within_frames(block: Any, tokens_FPC: Tensor, bias_VC: Tensor) -> Tensor:
     q_FNPD, k_FNPD, v_FNPD = (each.transpose(1, 2) for each in _heads(block, tokens_FPC))
     seen_FNPD = functional.scaled_dot_product_attention(q_FNPD, k_FNPD, v_FNPD)
-    return _project_out(block.attn1, seen_FNPD.transpose(1, 2).flatten(2), bias_C)
+    return _project_out(block.attn1, seen_FNPD.transpose(1, 2).flatten(2), bias_VC)
 
 
-def _attend_over_frames(block: Any, states_FPC: Tensor, bias_C: Tensor, attend: Attend, ready: Ready) -> Tensor:
-    q_PNFD, k_PNFD, v_PNFD = (each.permute(1, 2, 0, 3) for each in ready(_heads)(block, states_FPC))
-    seen_PNFD = attend(q_PNFD, k_PNFD, v_PNFD)
-    made_FPC: Tensor = ready(_project_out)(block.attn1, seen_PNFD.permute(2, 0, 1, 3).flatten(2), bias_C)
+def _attend_over_frames(block: Any, states_FPC: Tensor, bias_VC: Tensor, attend: Attend, ready: Ready) -> Tensor:
+    videos = len(bias_VC)
+    q_PNTD, k_PNTD, v_PNTD = (
+        side_by_side(each, videos).permute(1, 2, 0, 3) for each in ready(_heads)(block, states_FPC)
+    )
+    seen_TPND = attend(q_PNTD, k_PNTD, v_PNTD).permute(2, 0, 1, 3)
+    made_FPC: Tensor = ready(_project_out)(block.attn1, in_turn(seen_TPND, videos).flatten(2), bias_VC)
     return made_FPC
+
+
+def _each_by_itself(attend: Attend, videos: int, *qkv_PNTD: Tensor) -> Tensor:
+    """Attend to each video by itself where pixels are whole frames, of which there are several then."""
+    return torch.cat([attend(*each) for each in zip(*(states.chunk(videos) for states in qkv_PNTD), strict=True)])
 
 
 def _heads(block: Any, states_XYC: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -195,13 +209,13 @@ def _heads(block: Any, states_XYC: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return q, k, v
 
 
-def _project_out(attention: Any, seen_XYC: Tensor, bias_C: Tensor) -> Tensor:
-    """Return the output projection plus a bias, which its own takes in."""
+def _project_out(attention: Any, seen_FPC: Tensor, bias_VC: Tensor) -> Tensor:
+    """Return the output projection plus a bias for each video; that of a single one its own takes in."""
     linear: nn.Linear = attention.to_out[0]
-    if not is_plain(linear):
-        projected_XYC: Tensor = linear(seen_XYC)
-        return projected_XYC + bias_C
-    return run_linear(linear, seen_XYC, bias_plus(linear, bias_C))
+    if is_plain(linear) and len(bias_VC) == 1:
+        return run_linear(linear, seen_FPC, bias_plus(linear, bias_VC[0]))
+    made_FPC: Tensor = run_linear(linear, seen_FPC).unflatten(0, (-1, len(bias_VC))) + bias_VC[:, None]
+    return made_FPC.flatten(0, 1)
 
 
 def feed_forward(layers: Any, norm: nn.LayerNorm, states_XYC: Tensor) -> Tensor:

@@ -1,16 +1,17 @@
-"""One call of SVD's UNet, block by block, on one video at a time.
+"""One call of SVD's UNet, block by block, on one video or on a few whose frames take turns.
 
 The stock forward repeats everything per frame and runs each block on all frames of all videos. This walk takes the same
 blocks in the same order with the same parameters, but reads inputs of blocks chunk by chunk: skips are joined, and
 frames made larger, only for the frames that are being worked on. See docs/numerics.md for why it is the same.
 
-Shape suffixes: F = frames, C = channels, Y, X = rows, columns, K = channels of the image embedding.
+Shape suffixes: F = frames of all videos, V = videos, C = channels, Y, X = rows, columns, K = channels of the image
+embedding.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -62,13 +63,13 @@ class Engine:
         self._up = [_Level(block) for block in unet.up_blocks]
 
     @torch.no_grad()
-    def run(self, sample_FCYX: Tensor, token_1K: Tensor, time: TimeEmbedding, branch: Hashable = None) -> Tensor:
-        """Return the UNet's output for one video.
+    def run(self, sample_FCYX: Tensor, token_VK: Tensor, time: TimeEmbedding, branch: Hashable = None) -> Tensor:
+        """Return the UNet's output for one video, or for several at once.
 
         Args:
-            sample_FCYX: scaled latents beside the image's.
-            token_1K: of the image.
-            time: the embedding of noise level and conditioning.
+            sample_FCYX: scaled latents beside the image's; frame 0 of each video, then frame 1 of each, and so on.
+            token_VK: of the image of each video.
+            time: the embedding of noise level and conditioning, with one row for all frames or as many as frames.
             branch: tells calls apart whose deep features are not the same: videos, and with or without the image.
 
         Raises:
@@ -77,7 +78,8 @@ class Engine:
         """
         if self.split.bring_to is not None:
             raise ValueError("states of the UNet are held on its device; skips may wait elsewhere (make_skips)")
-        call = _Call(channels_last(sample_FCYX), self.split, time, token_1K, self.strategies, self.make_skips())
+        split = replace(self.split, videos=len(token_VK))
+        call = _Call(channels_last(sample_FCYX), split, time, token_VK, self.strategies, self.make_skips())
         call.each(self.unet.conv_in, self.unet.conv_norm_out.num_channels)
         call.skips.put(call.states)
         deep = self.reuse.of(branch) if self.reuse else None
@@ -126,13 +128,13 @@ class Engine:
 class _Call(Walk):
     """One call on its way, with what only the UNet has."""
 
-    token_1K: Tensor
+    token_VK: Tensor
     strategies: Strategies
     skips: Skips
 
     def attend(self, block: Transformer | None) -> None:
         if block is not None:
-            block(self.states, self.token_1K, self.strategies, self.split)
+            block(self.states, self.token_VK, self.strategies, self.split)
 
 
 class _Level:

@@ -53,11 +53,16 @@ def _compiled(unet: Any, inputs: tuple[Tensor, ...]) -> Iterator[Call]:
 
 @contextmanager
 def _engine(
-    unet: Any, inputs: tuple[Tensor, ...], smallest: bool = False, on_host: bool = False, compiled: bool = False
+    unet: Any,
+    inputs: tuple[Tensor, ...],
+    smallest: bool = False,
+    on_host: bool = False,
+    compiled: bool = False,
+    at_once: int = 1,
 ) -> Iterator[Call]:
     device = inputs[0].device
     workspace = workspaces(_work_of(unet, inputs))[0] if smallest else workspace_for(device)
-    split = Split(workspace, keep=not on_host, compiled=compiled)
+    split = Split(workspace, keep=not on_host, compiled=compiled, videos=at_once)
     ways: dict[str, Any] = {"make_skips": lambda: HostSkips(device)} if on_host else {}
     with installed(unet, split=split, **ways):
         yield lambda: unet(*inputs, return_dict=False)[0]
@@ -123,8 +128,13 @@ UNET_LIMIT: dict[str, Any] = {
     "longtake": _planned,
 }
 
-# Two branches at once, with and without the image, as in a guided step.
-GUIDED: dict[str, Any] = {BASE: _stock, "diffusers, one branch after the other": _one_by_one, "longtake": _engine}
+# Both branches of a guided step, with and without the image.
+GUIDED: dict[str, Any] = {
+    BASE: _stock,
+    "diffusers, one branch after the other": _one_by_one,
+    "longtake, one branch after the other": _engine,
+    "longtake, both at once": partial(_engine, at_once=2),
+}
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ...core.answers import check_tensor, check_windows
 from ...core.contracts import ContextStrategy, Span, Windows
-from ...core.denoiser import Denoiser, Part
+from ...core.denoiser import Conditional, Denoiser, Part
 from ...core.hookspecs import hookimpl
 from ..guidance import guided
 
@@ -48,7 +48,7 @@ class FusedDenoiser:
     scaling: float
 
     def __call__(
-        self, latents_BFCYX: Tensor, sigma: float, *, conditional: bool = True, part: Part | None = None
+        self, latents_BFCYX: Tensor, sigma: float, *, conditional: Conditional = True, part: Part | None = None
     ) -> Tensor:
         """Return x0 of the whole video."""
         assert part is None, "windows are of the whole video"
@@ -68,7 +68,8 @@ class FusedDenoiser:
         """Return what the frames of a window see of an image, (B, F, C, Y, X)."""
         share_T111 = torch.where(told_T > 0, told_T, torch.nan)[:, None, None, None]
         seen = []
-        for images_TCYX, fused_TCYX in zip(self.images_BTCYX, fused_BTCYX, strict=True):
+        images_BTCYX = self.images_BTCYX.expand(len(fused_BTCYX), -1, -1, -1, -1)
+        for images_TCYX, fused_TCYX in zip(images_BTCYX, fused_BTCYX, strict=True):
             before_TCYX = fused_TCYX / share_T111 / self.scaling
             images_FCYX = self.context.image_latents(images_TCYX[frames_F], frames_F, before_TCYX, self.span)
             seen.append(check_tensor(self.context, "image latents", images_FCYX, images_TCYX[frames_F].shape))

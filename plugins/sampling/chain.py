@@ -17,7 +17,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from ...core.contracts import SamplingStrategy, Span
-from ...core.denoiser import Denoiser, Part
+from ...core.denoiser import Conditional, Denoiser, Part
 from ...core.errors import ConfigError
 from ...core.windows import window_starts
 
@@ -144,7 +144,7 @@ class Holding:
         self._sigma = float("nan")
 
     def __call__(
-        self, latents_BFCYX: Tensor, sigma: float, *, conditional: bool = True, part: Part | None = None
+        self, latents_BFCYX: Tensor, sigma: float, *, conditional: Conditional = True, part: Part | None = None
     ) -> Tensor:
         """Return x0, in the first frames what is known."""
         # Both branches of a step, and all windows of it, see the same noise.
