@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 SITE := mkdocs-material 'mkdocstrings[python]'
 DEMO := generate example --frames 56 --motion-bucket 12 --seed 1 --enlarge 8
 
-.PHONY: demo test lint docs site browse bench bench-gpu bench-gpu-compiled wheel-demo large clean
+.PHONY: demo test lint docs site browse bench bench-gpu bench-gpu-compiled wheel wheel-demo wheel-elsewhere large clean
 
 demo: .venv/demo
 	$(BIN)/longtake $(DEMO) --overwrite -o longtake-demo.mp4
@@ -53,7 +53,8 @@ bench: .venv/dev
 	$(BENCH) --part unet --rounds 2
 	$(BENCH) --size slim --part unet --compile --rounds 3 --frames 14 --frames 28 $(BOTH) \
 		--contender "diffusers, compiled" --contender "longtake, compiled"
-	$(BENCH) --size tiny --part unet --part guided --part pipeline --rounds 5 --frames 14 --frames 56 $(BOTH)
+	$(BENCH) --size tiny --part unet --part pipeline --rounds 5 --frames 14 --frames 56 $(BOTH)
+	$(BENCH) --size tiny --part guided --rounds 5 --frames 14 --frames 56
 	$(BENCH) --part decode --rounds 2
 	$(BENCH) --part guided --rounds 2 --frames 14 --frames 28
 	$(BENCH) --part pipeline --rounds 1 --frames 14 --frames 28
@@ -82,9 +83,14 @@ bench-gpu-compiled: .venv/dev
 		--contender "diffusers, compiled" --contender "longtake, compiled" --contender "diffusers, chunked feed-forward"
 
 # The wheel, in an environment of its own, away from this folder.
-wheel-demo: .venv/dev
+wheel-demo: wheel
+	$(MAKE) wheel-elsewhere
+
+wheel: .venv/dev
 	rm -rf build/wheel && mkdir -p build/wheel
 	$(BIN)/python -m build --wheel --outdir build/wheel . > build/wheel/log
+
+wheel-elsewhere:
 	$(PYTHON) -m venv build/wheel/venv
 	build/wheel/venv/bin/python -m pip --disable-pip-version-check install -q -c constraints.txt build/wheel/*.whl
 	mkdir build/wheel/elsewhere

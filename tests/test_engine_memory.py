@@ -91,10 +91,10 @@ def test_storages_are_counted_while_they_live():
     ],
 )
 def test_memory_grows_by_so_much_with_each_frame_and_no_faster(unet, split, make_skips, limit):
-    few, some, many = (most(unet, frames, split, make_skips) for frames in (4, 8, 12))
-    assert (many - some) / 4 <= limit * MIB
-    assert some - few <= limit * MIB * 4
-    assert many <= limit * MIB * 12 + 2 * split.workspace
+    few, some, many = (most(unet, frames, split, make_skips) for frames in (3, 5, 7))
+    assert (many - some) / 2 <= limit * MIB
+    assert some - few <= limit * MIB * 2
+    assert many <= limit * MIB * 7 + 2 * split.workspace
 
 
 SVD_XT = UnetShape((320, 640, 1280, 1280), 2)
@@ -155,8 +155,8 @@ def test_the_temporal_part_stays_within_its_workspace_at_2000_frames(unet):
         tokens = torch.empty(frames, ROWS * COLUMNS, module.inner_dim, dtype=torch.float16)
         token = torch.empty(1, 1024, dtype=torch.float16)
     with torch.no_grad(), Flash(), Live([*unet.parameters(), tokens, token]) as live:
-        transformer._temporal(module.temporal_transformer_blocks[0], tokens, token, Seams(25), Split(256 * MIB))
-    assert live.most < 256 * MIB
+        transformer._temporal(module.temporal_transformer_blocks[0], tokens, token, Seams(25), Split(768 * MIB))
+    assert live.most < 768 * MIB
 
 
 FACTORS = {"key_scale": 0.9, "query_scale": 1.1, "value_scale": 1.1, "temperature": [1, 2]}

@@ -29,7 +29,7 @@ STRATEGIES = [
     (Linear(), FreeNoiseWindows(positions="global")),
     (Linear(), Spectral()),
 ]
-SMALL = {"width": 32, "height": 24, "frames": 7, "steps": 4, "seed": 3}
+SMALL = {"width": 32, "height": 24, "frames": 6, "steps": 4, "seed": 3}
 
 
 @pytest.fixture(scope="module")
@@ -57,17 +57,17 @@ def difference(unet, strategies, given_, ids, split: Split) -> float:
 
 
 @given(
-    batch=st.integers(2, 4),
-    frames=st.integers(1, 9),
-    rows=st.integers(3, 6),
-    columns=st.integers(3, 6),
+    batch=st.integers(2, 3),
+    frames=st.integers(1, 7),
+    rows=st.integers(3, 5),
+    columns=st.integers(3, 5),
     told=st.sampled_from(["", "video", "frame", "video and frame"]),
     strategies=st.sampled_from(STRATEGIES),
     workspace=st.none() | st.integers(1, 300_000),
     keep=st.booleans(),
-    at_once=st.integers(2, 4),
+    at_once=st.integers(2, 3),
 )
-@settings(max_examples=40)
+@settings(max_examples=15)
 def test_videos_give_together_what_each_gives_alone(
     unet, batch, frames, rows, columns, told, strategies, workspace, keep, at_once
 ):
@@ -183,7 +183,7 @@ CHOICES = [
     {},
     {"guidance": {"name": "linear", "min": 1.0, "max": 3.0}},
     {"context": "uniform"},
-    {"sampling": "chain", "frames": 9},
+    {"sampling": "chain"},
     {"sampling": "freeinit"},
     {"attention": "spectral"},
     {"motion": "compensated", "positional": "yarn"},
