@@ -93,7 +93,7 @@ wheel: .venv/dev
 wheel-elsewhere:
 	$(PYTHON) -m venv build/wheel/venv
 	build/wheel/venv/bin/python -m pip --disable-pip-version-check install -q -c constraints.txt build/wheel/*.whl
-	mkdir build/wheel/elsewhere
+	mkdir -p build/wheel/elsewhere
 	cd build/wheel/elsewhere && ../venv/bin/longtake $(DEMO) --steps 5 -o longtake-demo.mp4 && ls -l
 
 .venv/demo: pyproject.toml constraints.txt

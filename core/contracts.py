@@ -134,6 +134,7 @@ class AttentionStrategy(RangedStrategy):
     def attend(self, q_PNFD: Tensor, k_PNFD: Tensor, v_PNFD: Tensor, span: Span, scale: float | None) -> Tensor:
         """Return the attention's result, (P, N, F, D): full control, queries, keys and values already projected.
 
+        Pixels know nothing of each other, and may be of several videos, unless ``whole_frames`` asks for those of one.
         ``scale`` multiplies the logits and holds the temperature; None means 1 / sqrt(D), exactly as the model does.
         """
         windows, mask_FF = self.windows(span), _like(self.mask(span), q_PNFD)

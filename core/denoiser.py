@@ -8,7 +8,6 @@ Shape suffixes: B = batch, F = frames, C = latent channels, Y, X = latent rows, 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -37,8 +36,8 @@ class Part:
     image_latents_BFCYX: Tensor | None = None
 
 
-# Whether the image is seen: by all videos of a batch, or one answer for each.
-Conditional = bool | Sequence[bool]
+# Whether the image is seen: by all videos of a batch, or by each, (B,).
+Conditional = bool | Tensor
 
 
 class Denoiser(Protocol):
@@ -49,7 +48,8 @@ class Denoiser(Protocol):
     ) -> Tensor:
         """Return x0 as predicted from ``latents_BFCYX``, of all frames or of a part, at noise level ``sigma``.
 
-        Both branches of guidance are asked for at once as a batch of twice the videos, ``conditional=(False, True)``.
+        Both branches of guidance may be asked for at once: as a batch that holds the videos twice, with ``conditional``
+        a tensor that says of each whether it sees the image.
         """
         ...
 
@@ -85,6 +85,12 @@ def guide(unconditional_BFCYX: Tensor, conditional_BFCYX: Tensor, scales_F: Tens
     return unconditional_BFCYX + scales_F111 * (conditional_BFCYX - unconditional_BFCYX)
 
 
+def for_each(batch: int, known_BX: Tensor) -> Tensor:
+    """Return what is known of some videos for a batch that may hold all of them several times."""
+    times, *each = batch // len(known_BX), *known_BX.shape
+    return known_BX.expand(times, *each).flatten(0, 1)
+
+
 class UnetDenoiser:
     """SVD's UNet with its conditioning, as a :class:`Denoiser`.
 
@@ -112,7 +118,7 @@ class UnetDenoiser:
         image_latents_BFCYX = _shown(image_latents_BFCYX.expand(-1, frames, -1, -1, -1), batch, conditional)
         embedding_B1C = _shown(self.conditioning.embedding_B1C, batch, conditional)
         self.seams.progress, self.seams.step = self.plan.progress(step), step
-        self.seams.conditional = conditional if isinstance(conditional, bool) else tuple(conditional)
+        self.seams.conditional = conditional if isinstance(conditional, bool) else tuple(conditional.tolist())
         self.seams.moment = self, step, sigma, None if part is None else (tuple(part.frames_F.tolist()), part.local)
         self.seams.part, self.seams.whole = part, self.plan.frames
         self.seams.seen = self.plan.span if part is None else self.plan.span.part(part.frames_F)
@@ -132,8 +138,8 @@ class UnetDenoiser:
 
 def _shown(told_BX: Tensor, batch: int, conditional: Conditional) -> Tensor:
     """Return what each video of a batch is told of the image: zeros where it is not to see it."""
-    told_BX = told_BX.expand(batch, *told_BX.shape[1:])
+    told_BX = for_each(batch, told_BX)
     if conditional is True:
         return told_BX
-    shown_B = torch.tensor(conditional, device=told_BX.device).expand(batch)
+    shown_B = torch.as_tensor(conditional, device=told_BX.device).expand(batch)
     return torch.where(shown_B.view(-1, *[1] * (told_BX.ndim - 1)), told_BX, 0)

@@ -49,6 +49,7 @@ class Forward:
         ids_BR3 = self.seams.time_ids()
         if ids_BR3 is None or bool((ids_BR3 == ids_BR3[:, :1]).all()):
             ids_BR3 = added_time_ids[:, None]
+        ids_BR3 = ids_BR3.expand(len(sample), -1, -1)
         # Which features are used again must not depend on how much memory there is.
         together = 1 if self.seams.engine.reuse else self.seams.engine.split.videos
         each = (given_B.split(together) for given_B in (sample, encoder_hidden_states[:, 0], noise_B, ids_BR3))

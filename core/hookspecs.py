@@ -41,8 +41,9 @@ def longtake_register_commands(cli: click.Group) -> None:
 def longtake_predict(step: Step, denoiser: Denoiser) -> Tensor | None:
     """Decide the denoised latents of one step, (B, F, C, Y, X); None leaves it to the next plugin.
 
-    ``denoiser(latents, sigma)`` and ``denoiser(latents, sigma, conditional=False)`` call the UNet once each. A batch
-    of both in one call, ``conditional=(False, True)``, is faster where ``step.run.both_at_once`` says so.
+    ``denoiser(latents, sigma)`` and ``denoiser(latents, sigma, conditional=False)`` call the UNet once each. Of a small
+    model both are faster as one batch, where ``step.run`` is there and ``step.run.both_at_once`` is true:
+    ``conditional`` is then a tensor that says of each video of the batch whether it sees the image.
     """
 
 

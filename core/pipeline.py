@@ -107,7 +107,7 @@ class PipelineCall:
     ) -> Tensor:
         """Return what the pipeline is to see of the UNet at a step."""
         self._seams.progress, self._seams.step = self.plan.progress(step), step
-        self._seams.moment = object()  # of this call: where we guide, it asks for one branch after the other
+        self._seams.moment = object()  # of this call, whose videos may be run one after another
         ids_F3 = self.plan.time_ids(step, float(added_time_ids[0, 2])).to(added_time_ids)
         predict = partial(self._predict, sample, timestep, tokens_B1K, ids_F3)
         scales_F = self.plan.guidance_SF[step] if self._guided else None
@@ -133,13 +133,11 @@ class PipelineCall:
         """
         if scales_F is None:
             return predict(slice(videos))
-        unconditional, conditional = slice(videos // 2), slice(videos // 2, videos)
         if bool((scales_F == 1).all()):
-            made_BFCYX = predict(conditional)
+            made_BFCYX = predict(slice(videos // 2, videos))
         else:
-            at_once = self._seams.engine.split.videos > 1
-            both = predict(slice(videos)).chunk(2) if at_once else (predict(unconditional), predict(conditional))
-            made_BFCYX = guide(both[0], both[1], scales_F)
+            unconditional_BFCYX, conditional_BFCYX = predict(slice(videos)).chunk(2)
+            made_BFCYX = guide(unconditional_BFCYX, conditional_BFCYX, scales_F)
         return torch.cat([made_BFCYX, made_BFCYX])
 
     def _tell(self, ids_B3: Tensor) -> None:

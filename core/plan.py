@@ -122,7 +122,7 @@ def make_plan(config: Config, facts: ModelFacts, *, shown_step: int = 0, places:
     if bool((sigmas_S1.diff() >= 0).any()) or float(sigmas_S1[-1]) != 0:
         raise PluginError(f"sigma schedule {config.sigmas.name!r} must fall at every step and end at 0", config.sigmas)
     trained_K = trained_frequencies(SHOWN_CHANNELS)
-    spans = [replace(span, progress=progress_of(step, config.steps), step=step) for step in range(config.steps)]
+    spans = spans_of(span, config.steps)
     shown = spans[shown_step]
     positional = config.positional if config.positional.active(shown.progress) else PositionalStrategy()
     attention = config.attention if config.attention.active(shown.progress) else AttentionStrategy()
@@ -164,6 +164,11 @@ def noise_sources(schedule: NoiseSchedule, span: Span, seed: int) -> Tensor:
     if sources_F.is_floating_point() or bool((sources_F < 0).any()):
         raise PluginError(f"noise strategy {schedule.name!r} must give noise sources that count from 0", schedule)
     return sources_F
+
+
+def spans_of(span: Span, steps: int) -> list[Span]:
+    """Return what strategies are told at each step."""
+    return [replace(span, progress=progress_of(step, steps), step=step) for step in range(steps)]
 
 
 def guidance_at(schedule: GuidanceSchedule, span: Span) -> Tensor:

@@ -73,7 +73,8 @@ class Sampler:
             noise_BFCYX: as many frames as the plan has.
             plan: of a chunk, from :meth:`plan_for`; by default that of the whole video.
             conditioning: what the chunk is told of an image; by default the start image.
-            wrap: puts something around the denoiser, such as what holds frames at what is known of them.
+            wrap: puts something around the denoiser, such as what holds frames at what is known of them. It may be
+                asked for both branches of guidance as a batch, see :class:`Denoiser`.
 
         """
         plan, told = plan or self.run.plan, conditioning or self.run.conditioning

@@ -21,7 +21,7 @@ from torch import Tensor
 from .answers import check_mask, check_number, check_windows
 from .blame import is_foreign
 from .contracts import AttentionStrategy, PositionalStrategy, RangedStrategy, Span, Windows
-from .denoiser import Conditional, Part
+from .denoiser import Part
 from .embedding import embed, trained_frequencies
 from .engine.layout import weights_channels_last
 from .engine.skips import Skips
@@ -66,7 +66,7 @@ class Seams:
         self.trained = trained
         self.progress = 0.0
         self.step = 0
-        self.conditional: Conditional = True
+        self.conditional: Hashable = True
         self.part: Part | None = None
         self.whole = 0
         self.seen: Span | None = None

@@ -29,11 +29,9 @@ def guided(step: Step, denoiser: Denoiser) -> Tensor:
     if step.guidance_F is None or bool((step.guidance_F == 1).all()):
         return denoiser(step.latents, step.sigma)
     if step.run is not None and step.run.both_at_once:
-        videos = len(step.latents)
-        asked = [False] * videos + [True] * videos
-        unconditional_BFCYX, conditional_BFCYX = denoiser(
-            torch.cat([step.latents] * 2), step.sigma, conditional=asked
-        ).chunk(2)
+        twice_BFCYX = torch.cat([step.latents, step.latents])
+        shown_B = torch.arange(len(twice_BFCYX)) >= len(step.latents)
+        unconditional_BFCYX, conditional_BFCYX = denoiser(twice_BFCYX, step.sigma, conditional=shown_B).chunk(2)
         return guide(unconditional_BFCYX, conditional_BFCYX, step.guidance_F)
     conditional_BFCYX = denoiser(step.latents, step.sigma)
     return guide(denoiser(step.latents, step.sigma, conditional=False), conditional_BFCYX, step.guidance_F)

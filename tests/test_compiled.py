@@ -27,8 +27,9 @@ def backend(request, monkeypatch):
     compiled.cache_clear()
 
 
+@pytest.mark.parametrize("videos", [1, 2])
 @torch.no_grad()
-def test_compiled_pieces_give_the_same_numbers_at_every_step(tiny_model, builtins, backend):
+def test_compiled_pieces_give_the_same_numbers_at_every_step(tiny_model, builtins, backend, videos):
     """A graph that breaks would be refused, as every piece is compiled whole."""
     counters.clear()
     unet = tiny_model.pipeline.unet
@@ -37,10 +38,11 @@ def test_compiled_pieces_give_the_same_numbers_at_every_step(tiny_model, builtin
 
     def inputs(seed: int):
         generator = torch.Generator().manual_seed(seed)
-        sample = torch.randn(1, 6, 8, 6, 8, generator=generator)
-        return sample, torch.tensor(0.1 * seed), torch.randn(1, 1, 16, generator=generator), torch.ones(1, 3)
+        sample = torch.randn(videos, 6, 8, 6, 8, generator=generator)
+        tokens = torch.randn(videos, 1, 16, generator=generator)
+        return sample, torch.tensor(0.1 * seed), tokens, torch.ones(videos, 3)
 
-    with installed(unet, *strategies, split=Split(60_000, compiled=True)) as seams:
+    with installed(unet, *strategies, split=Split(60_000, compiled=True, videos=videos)) as seams:
         unet(*inputs(0))
         assert counters["stats"]["unique_graphs"] > 0
         made = []

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch.overrides import TorchFunctionMode
 
 from longtake import generate, installed
+from longtake.core.run import Run
 
 
 class Multiplied(TorchFunctionMode):
@@ -112,7 +113,9 @@ def test_where_nobody_tells_steps_apart_nothing_is_shared(unet):
     assert torch.equal(after, alone(unet, 0.3, 1.0))
 
 
-def test_a_guided_generation_embeds_once_a_step_for_both_branches(tiny_model, picture, builtins):
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_guided_generation_embeds_once_a_step_for_both_branches(tiny_model, picture, builtins, monkeypatch, at_once):
+    monkeypatch.setattr(Run, "both_at_once", at_once)
     unet = tiny_model.pipeline.unet
     placed = [module.time_pos_embed.linear_1 for module in unet.modules() if hasattr(module, "time_pos_embed")]
     first = [unet.time_embedding.linear_1, unet.add_embedding.linear_1]

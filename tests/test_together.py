@@ -10,17 +10,31 @@ import torch
 from engine_compared import SOME, call, random
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import Field
 
-from longtake import generate, installed
-from longtake.core.denoiser import UnetDenoiser
+from longtake import (
+    AttentionStrategy,
+    UnetDenoiser,
+    encode_images,
+    generate,
+    installed,
+    load_config,
+    make_plan,
+    resolve,
+)
 from longtake.core.engine import resblock, transformer
 from longtake.core.engine.moments import Moments
 from longtake.core.engine.split import Split
+from longtake.core.engine.transformer import block_bytes
 from longtake.core.engine.unet import Engine
 from longtake.core.errors import LongtakeError
+from longtake.core.image import fit_image
 from longtake.core.run import Run
 from longtake.plugins.attention.freenoise import FreeNoiseWindows
 from longtake.plugins.attention.spectral import Spectral
+from longtake.plugins.context.predict import FusedDenoiser
+from longtake.plugins.context.uniform import Uniform
+from longtake.plugins.sampling.chain import Holding
 from longtake.positional.linear import Linear
 
 STRATEGIES = [
@@ -35,6 +49,19 @@ SMALL = {"width": 32, "height": 24, "frames": 6, "steps": 4, "seed": 3}
 @pytest.fixture(scope="module")
 def unet(make_pipeline):
     return make_pipeline().unet.double()
+
+
+@pytest.fixture
+def asked(monkeypatch) -> list[int]:
+    """How many videos each call of the engine has had so far."""
+    seen, run = [], Engine.run
+
+    def counted(self, sample, tokens, *more, **named):
+        seen.append(len(tokens))
+        return run(self, sample, tokens, *more, **named)
+
+    monkeypatch.setattr(Engine, "run", counted)
+    return seen
 
 
 def videos(batch: int, frames: int, size: tuple[int, int], told: str):
@@ -75,20 +102,13 @@ def test_videos_give_together_what_each_gives_alone(
     assert difference(unet, strategies, given_, ids, Split(workspace, keep, videos=at_once)) < 1e-12
 
 
-def test_as_many_run_together_as_the_split_says(unet, monkeypatch):
-    seen, run = [], Engine.run
-
-    def counted(self, sample, tokens, *more, **named):
-        seen.append((len(sample), len(tokens)))
-        return run(self, sample, tokens, *more, **named)
-
-    monkeypatch.setattr(Engine, "run", counted)
+def test_as_many_run_together_as_the_split_says(unet, asked):
     given_, _ = videos(3, 5, (4, 6), "")
-    for at_once, expected in {1: [(5, 1)] * 3, 2: [(10, 2), (5, 1)], 7: [(15, 3)]}.items():
-        seen.clear()
+    for at_once, expected in {1: [1] * 3, 2: [2, 1], 7: [3]}.items():
+        asked.clear()
         with installed(unet, split=Split(videos=at_once)):
             call(unet, given_)
-        assert seen == expected
+        assert asked == expected
 
 
 def in_a_row_for_all(self, parts):
@@ -141,20 +161,39 @@ def test_the_proof_fails_where_codes_go_to_other_frames(unet, monkeypatch):
     assert difference(unet, (None, None), given_, ids, Split(videos=2)) > 1e-9
 
 
-def test_whole_frames_are_those_of_one_video(unet, monkeypatch):
+class Heard(AttentionStrategy):
+    """Writes down what it is asked about."""
+
+    name = "heard"
+    whole: bool
+    heard: list[tuple[int, int | None, int | None]] = Field(default_factory=list)
+
+    def whole_frames(self, span):
+        return self.whole
+
+    def attend(self, q_PNFD, k_PNFD, v_PNFD, span, scale):
+        self.heard.append((len(q_PNFD), span.rows, span.columns))
+        return super().attend(q_PNFD, k_PNFD, v_PNFD, span, scale)
+
+
+def test_whole_frames_are_those_of_one_video(unet):
     """A strategy that needs them is asked about each video, and told the frame's rows and columns."""
-    asked, attend = [], Spectral.attend
-
-    def heard(self, q, k, v, span, scale):
-        asked.append((len(q), span.rows, span.columns))
-        return attend(self, q, k, v, span, scale)
-
-    monkeypatch.setattr(Spectral, "attend", heard)
-    given_, _ = videos(2, 9, (4, 6), "")
-    with installed(unet, None, Spectral(), split=Split(videos=2)):
+    strategy, (given_, _) = Heard(whole=True), videos(2, 9, (4, 6), "")
+    with installed(unet, None, strategy, split=Split(20_000, videos=2)):
         call(unet, given_)
-    assert asked
-    assert all(pixels == rows * columns for pixels, rows, columns in asked)
+    assert {heard[:1] for heard in strategy.heard} == {(24,), (6,)}
+    assert all(pixels == rows * columns for pixels, rows, columns in strategy.heard)
+
+
+@pytest.mark.parametrize("share", [1, 2, 3])
+def test_halves_of_two_videos_are_no_whole_frame(unet, share):
+    """They have as many pixels."""
+    strategy, (given_, _) = Heard(whole=False), videos(2, 9, (4, 6), "")
+    workspace = 18 * block_bytes(32, 8) * 24 // share
+    with installed(unet, None, strategy, split=Split(workspace, videos=2)):
+        call(unet, given_)
+    assert 48 // share in {pixels for pixels, _, _ in strategy.heard}
+    assert {heard[1:] for heard in strategy.heard} == {(None, None)}
 
 
 def test_a_denoiser_asked_for_both_branches_gives_both(tiny_model, builtins, monkeypatch, picture):
@@ -167,7 +206,7 @@ def test_a_denoiser_asked_for_both_branches_gives_both(tiny_model, builtins, mon
         if not isinstance(conditional, bool):
             parts = [replace(part, image_latents_BFCYX=each) for each in part.image_latents_BFCYX.split(1)]
             alone = [
-                ask(self, each, sigma, conditional=shown, part=seen)
+                ask(self, each, sigma, conditional=bool(shown), part=seen)
                 for each, shown, seen in zip(latents.split(1), conditional, parts, strict=True)
             ]
             compared.append((made - torch.cat(alone)).abs().max())
@@ -192,15 +231,8 @@ CHOICES = [
 
 @pytest.mark.parametrize("choices", CHOICES, ids=str)
 def test_a_generation_gives_the_same_video_with_both_branches_at_once(
-    tiny_model, builtins, picture, monkeypatch, choices
+    tiny_model, builtins, picture, monkeypatch, asked, choices
 ):
-    asked, run = [], Engine.run
-
-    def counted(self, sample, tokens, *more, **named):
-        asked.append(len(tokens))
-        return run(self, sample, tokens, *more, **named)
-
-    monkeypatch.setattr(Engine, "run", counted)
     options = {"guidance": "constant"} | SMALL | choices
     both = generate(picture, model=tiny_model, plugins=builtins, **options)
     at_once = asked.copy()
@@ -212,14 +244,7 @@ def test_a_generation_gives_the_same_video_with_both_branches_at_once(
     torch.testing.assert_close(both.latents, one_by_one.latents, atol=1e-4, rtol=0)
 
 
-def test_only_the_steps_that_are_guided_ask_for_both(tiny_model, builtins, picture, monkeypatch):
-    asked, run = [], Engine.run
-
-    def counted(self, sample, tokens, *more, **named):
-        asked.append(len(tokens))
-        return run(self, sample, tokens, *more, **named)
-
-    monkeypatch.setattr(Engine, "run", counted)
+def test_only_the_steps_that_are_guided_ask_for_both(tiny_model, builtins, picture, asked):
     generate(picture, model=tiny_model, plugins=builtins, guidance={"name": "constant", "stop": 0.5}, **SMALL)
     assert asked == [2, 2, 1, 1]
     asked.clear()
@@ -247,6 +272,33 @@ def test_out_of_memory_goes_on_with_one_branch_after_the_other(tiny_model, built
     assert "out of memory at sigma" in caplog.text
     assert asked == [(2, 2), (2, 2), *[(1, 1)] * 6]
     torch.testing.assert_close(again.latents, whole.latents, atol=1e-4, rtol=0)
+
+
+def test_several_images_have_both_branches_too(tiny_model, builtins, picture, monkeypatch):
+    """Conditioning of two videos, held in a batch of four, in windows and where the first frames are known."""
+    images = [fit_image(each, 32, 24, "crop") for each in (picture, picture.rotate(180))]
+    config = load_config({"frames": 6, "steps": 2, "seed": 1, "width": 32, "height": 24}, builtins.registry)
+    config = resolve(config, tiny_model.facts, builtins.registry)
+    plan = make_plan(config, tiny_model.facts)
+    conditioning = encode_images(tiny_model, images, 0.02, torch.Generator().manual_seed(0))
+    latents = random(2, 6, 4, 6, 8).float()
+    unet = tiny_model.pipeline.unet
+    shown_B = torch.tensor([False, False, True, True])
+    with installed(unet, split=Split(videos=4)) as seams:
+        stock = UnetDenoiser(unet, conditioning, plan, seams)
+        known, noise = latents[:, :2], random(2, 2, 4, 6, 8, seed=2).float()
+        windows = Uniform(window=4).windows(plan.span)
+        fused = FusedDenoiser(stock, Uniform(window=4), windows, plan.span, conditioning.image_latents(6), 0.18)
+        for denoiser in (stock, Holding(stock, known, noise), fused):
+            both = denoiser(torch.cat([latents, latents]), 2.0, conditional=shown_B)
+            alone = [denoiser(latents, 2.0, conditional=shown) for shown in (False, True)]
+            torch.testing.assert_close(both, torch.cat(alone), atol=1e-4, rtol=0)
+
+
+def test_ids_of_one_video_serve_a_batch(unet):
+    given_, _ = videos(3, 4, (4, 6), "")
+    with installed(unet, split=Split(videos=2)):
+        assert torch.equal(call(unet, (*given_[:3], given_[3][:1])), call(unet, given_))
 
 
 def test_each_video_has_one_token(unet):

@@ -16,7 +16,7 @@ from ..engine.memory import MemoryPlan, Work, plan_memory, skip_bytes, workspace
 from ..engine.skips import HostSkips, Skips
 from ..engine.split import Split
 from ..errors import ConfigError
-from ..plan import guidance_at, progress_of
+from ..plan import guidance_at, spans_of
 from .devices import amount, free_memory, host_room, is_here, is_out_of_memory, workspace_for
 
 if TYPE_CHECKING:
@@ -46,8 +46,7 @@ def work_of(config: Config, facts: ModelFacts) -> Work:
 def _is_guided(config: Config, facts: ModelFacts) -> bool:
     """Whether any step asks for both branches."""
     assert config.guidance and config.frames and config.steps, "the config is not resolved"
-    span = Span(frames=config.frames, trained=facts.trained)
-    spans = [replace(span, progress=progress_of(step, config.steps), step=step) for step in range(config.steps)]
+    spans = spans_of(Span(frames=config.frames, trained=facts.trained), config.steps)
     return any(bool((guidance_at(config.guidance, each) != 1).any()) for each in spans)
 
 
@@ -149,11 +148,11 @@ def _what_fits(work: Work, budget: int, config: Config, facts: ModelFacts) -> st
 def describe(plan: MemoryPlan) -> str:
     """Return a plan in a line."""
     where = f"in the host's memory ({amount(plan.on_host)})" if plan.host_skips else "on the device"
-    twice = "" if plan.split.keep else ", temporal convolutions worked out twice"
-    twice += ", both branches of guidance at once" if plan.split.videos > 1 else ""
+    how = "" if plan.split.keep else ", temporal convolutions worked out twice"
+    how += ", both branches of guidance at once" if plan.split.videos > 1 else ""
     return (
         f"about {amount(plan.peak)} at the most: weights {amount(plan.work.weights)}, states {amount(plan.held)}, "
-        f"chunks {amount(plan.chunk)}; skips {where}{twice}"
+        f"chunks {amount(plan.chunk)}; skips {where}{how}"
     )
 
 

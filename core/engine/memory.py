@@ -135,8 +135,8 @@ WAYS = ((True, False), (False, False), (False, True))
 def plan_memory(work: Work, budget: int, workspace: int, host: int) -> MemoryPlan | None:
     """Return the fastest way that fits, or None where none does.
 
-    Both branches of guidance are run at once where one of them leaves room in a chunk: so small a call spends much of
-    its time in Python, and two take it twice. Elsewhere it would take twice the memory for nothing.
+    Both branches of guidance are run at once where they fit in a chunk together: so small a call spends much of its
+    time in Python, and two take it twice. Elsewhere it would take twice the memory for nothing.
 
     Args:
         work: what is to be done.
@@ -147,7 +147,7 @@ def plan_memory(work: Work, budget: int, workspace: int, host: int) -> MemoryPla
     """
     least, most = workspaces(work)
     # Which deep features are used again would depend on the memory there is.
-    if work.branches > 1 and most < workspace and not work.reused:
+    if work.branches > 1 and work.branches * most <= workspace and not work.reused:
         at_once = MemoryPlan(work, budget, Split(workspace, videos=work.branches), host_skips=False)
         if at_once.peak <= budget:
             return at_once

@@ -4,7 +4,7 @@ A group norm of a frame takes its statistics over rows and columns, a temporal o
 gives its count, mean and sum of squared deviations; these merge exactly (Chan, Golub and LeVeque 1979, equations 2.1).
 
 Shape suffixes: F = frames, P = pixels, C = channels, G = groups, E = channels of a group,
-R = rows, one for each frame or one for all.
+R = rows, one for each frame or each video, or one for all.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How the work on one video is shared out: spatial work over its frames, temporal work over its pixels.
+"""How the work on a video is shared out: spatial work over its frames, temporal work over its pixels.
 
 Everything that mixes pixels of a frame is done for some frames at a time, everything that mixes frames for some pixels
 at a time; nothing mixes both, but for the statistics of the temporal group norms, which are merged. The blocks know
@@ -132,8 +132,8 @@ class Split:
     def merged(self, parts: list[Moments]) -> Moments:
         """Return the moments of everything, a row for each video, from those of its parts, which have rows in turn."""
         # As videos stay apart as groups do, they are merged as if they were more groups.
-        side_by_side = [part.reshaped(len(part.mean_RG) // self.videos) for part in parts]
-        return self.merge(side_by_side).reshaped(self.videos)
+        merged = self.merge([part.reshaped(len(part.mean_RG) // self.videos) for part in parts])
+        return merged.reshaped(self.videos)
 
     def counted_of(self, states: Tensor, start: int = 0) -> Tensor:
         """Return those of some states whose frames are counted; the first of them is frame ``start``."""

@@ -29,7 +29,7 @@ from .wrapped import bias_plus, check_attention, is_plain
 if TYPE_CHECKING:
     from ..contracts import Windows
 
-# Attends over frames: queries, keys and values as (P, N, F, D).
+# Attends over frames: queries, keys and values as (P, N, T, D).
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
 # Returns a piece of the computation as it is to be run.
 Ready = Callable[[Any], Any]
@@ -39,7 +39,7 @@ class Strategies(Protocol):
     """What the temporal blocks ask the strategies for."""
 
     def code(self, frames: int, channels: int, device: torch.device) -> Tensor:
-        """Return the temporal code of each frame, (F, C) in float32."""
+        """Return the temporal code of each frame of a video, (T, C) in float32."""
 
     def shared(self, key: Hashable, make: Callable[[], Tensor]) -> Tensor:
         """Return what an earlier call of the same step made, or make it."""
@@ -99,11 +99,12 @@ class Transformer:
         frames, videos = split.frames_of(tokens_FPC), split.videos
         bias_VC, windows = token_bias(block, token_VK), strategies.local_windows(frames)
         all_pixels = strategies.whole_frames(frames)
-        attend: Attend = partial(strategies.attend, rows=size[0], columns=size[1])
-        attend = partial(_each_by_itself, attend, videos) if all_pixels and videos > 1 else attend
+        attend: Attend = strategies.attend
+        if all_pixels or videos == 1:  # else as many pixels as a frame has may be halves of two videos
+            attend = partial(_each_by_itself, videos, partial(strategies.attend, rows=size[0], columns=size[1]))
 
         def made_of(part_FPC: Tensor) -> Tensor:
-            return temporal_block(block, part_FPC, code_FC, bias_VC, attend, split.ready)
+            return temporal_block(block, part_FPC, code_TC, bias_VC, attend, split.ready)
 
         def whole(_: int, part_FPC: Tensor) -> None:
             part_FPC.lerp_(made_of(part_FPC), self.share)
@@ -118,15 +119,15 @@ class Transformer:
                 fused_TVPC[inside] += weights_T[inside, None, None, None] * made_FPC.unflatten(0, (-1, videos))
             part_FPC.lerp_(fused_TVPC.flatten(0, 1), self.share)
 
-        code_FC = self._code(windows.size if windows else frames, tokens_FPC, strategies)
+        code_TC = self._code(windows.size if windows else frames, tokens_FPC, strategies)
         each = block_bytes(self.module.inner_dim, tokens_FPC.element_size())
         split.over_pixels(by_window if windows else whole, tokens_FPC, each, whole=all_pixels)
 
     def _code(self, frames: int, tokens_FPC: Tensor, strategies: Strategies) -> Tensor:
         def placed() -> Tensor:
-            code_FC = strategies.code(frames, self.module.in_channels, tokens_FPC.device)
-            placed_FC: Tensor = self.module.time_pos_embed(code_FC.to(tokens_FPC.dtype))
-            return placed_FC
+            code_TC = strategies.code(frames, self.module.in_channels, tokens_FPC.device)
+            placed_TC: Tensor = self.module.time_pos_embed(code_TC.to(tokens_FPC.dtype))
+            return placed_TC
 
         return strategies.shared((self.module, frames), placed)
 
@@ -194,8 +195,10 @@ def _attend_over_frames(block: Any, states_FPC: Tensor, bias_VC: Tensor, attend:
     return made_FPC
 
 
-def _each_by_itself(attend: Attend, videos: int, *qkv_PNTD: Tensor) -> Tensor:
+def _each_by_itself(videos: int, attend: Attend, *qkv_PNTD: Tensor) -> Tensor:
     """Attend to each video by itself where pixels are whole frames, of which there are several then."""
+    if videos == 1:
+        return attend(*qkv_PNTD)
     return torch.cat([attend(*each) for each in zip(*(states.chunk(videos) for states in qkv_PNTD), strict=True)])
 
 

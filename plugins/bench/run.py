@@ -57,7 +57,7 @@ def compare_part(
     """Yield the results of one part.
 
     Args:
-        part: "unet" and "length" are one call of the UNet, "guided" both calls of a guided step, "limit" how many
+        part: "unet" and "length" are one call of the UNet, "guided" both branches of a guided step, "limit" how many
             frames of one call fit, "decode" the decoding of all frames, "decode-limit" how many can be decoded,
             "pipeline" a whole generation with guidance, "speed" the same by longtake alone at its speeds.
         lengths: frames; of limits the longest is the most that is tried.

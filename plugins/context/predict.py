@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ...core.answers import check_tensor, check_windows
 from ...core.contracts import ContextStrategy, Span, Windows
-from ...core.denoiser import Conditional, Denoiser, Part
+from ...core.denoiser import Conditional, Denoiser, Part, for_each
 from ...core.hookspecs import hookimpl
 from ..guidance import guided
 
@@ -68,7 +68,7 @@ class FusedDenoiser:
         """Return what the frames of a window see of an image, (B, F, C, Y, X)."""
         share_T111 = torch.where(told_T > 0, told_T, torch.nan)[:, None, None, None]
         seen = []
-        images_BTCYX = self.images_BTCYX.expand(len(fused_BTCYX), -1, -1, -1, -1)
+        images_BTCYX = for_each(len(fused_BTCYX), self.images_BTCYX)
         for images_TCYX, fused_TCYX in zip(images_BTCYX, fused_BTCYX, strict=True):
             before_TCYX = fused_TCYX / share_T111 / self.scaling
             images_FCYX = self.context.image_latents(images_TCYX[frames_F], frames_F, before_TCYX, self.span)

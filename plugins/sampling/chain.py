@@ -17,7 +17,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from ...core.contracts import SamplingStrategy, Span
-from ...core.denoiser import Conditional, Denoiser, Part
+from ...core.denoiser import Conditional, Denoiser, Part, for_each
 from ...core.errors import ConfigError
 from ...core.windows import window_starts
 
@@ -154,9 +154,12 @@ class Holding:
         frames_F = torch.arange(latents_BFCYX.shape[1]) if part is None else part.frames_F
         held_F = frames_F < known  # of the frames that are asked about
         seen_BFCYX, places_K = latents_BFCYX.clone(), frames_F[held_F]
-        seen_BFCYX[:, held_F] = self._known_BKCYX[:, places_K] + sigma * self._noise_BKCYX[:, places_K]
+        known_BKCYX, noise_BKCYX = (
+            for_each(len(seen_BFCYX), each_BKCYX[:, places_K]) for each_BKCYX in (self._known_BKCYX, self._noise_BKCYX)
+        )
+        seen_BFCYX[:, held_F] = known_BKCYX + sigma * noise_BKCYX
         made_BFCYX = self._denoiser(seen_BFCYX, sigma, conditional=conditional, part=part).clone()
-        made_BFCYX[:, held_F] = self._known_BKCYX[:, places_K]
+        made_BFCYX[:, held_F] = known_BKCYX
         return made_BFCYX
 
 
