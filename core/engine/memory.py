@@ -103,11 +103,8 @@ class MemoryPlan:
     @property
     def held(self) -> int:
         """Bytes of what is held for all frames."""
-        return (
-            self.split.videos
-            * self.work.frames
-            * held_bytes(self.work, keep=self.split.keep, host_skips=self.host_skips)
-        )
+        frames = self.split.videos * self.work.frames
+        return frames * held_bytes(self.work, keep=self.split.keep, host_skips=self.host_skips)
 
     @property
     def on_host(self) -> int:
