@@ -41,7 +41,7 @@ def assert_close(got: torch.Tensor, exact: torch.Tensor, dtype: torch.dtype) -> 
 def states_and_rows(draw):
     """Draw some pixels out of all frames, so that they are not in one piece, and rows that are to be added."""
     groups, each = draw(st.integers(1, 9)), draw(st.integers(2, 11))
-    frames, pixels, channels = draw(st.integers(1, 3)), draw(st.integers(1, 200)), groups * each
+    frames, pixels, channels = draw(st.integers(1, 3)), draw(st.integers(1, 300)), groups * each
     dtype, first = draw(DTYPES), draw(st.integers(0, 2))
     states = (2 * random(frames, pixels + 3, channels) + 5).to(dtype)[:, first : first + pixels]
     rows = draw(st.sampled_from([0, 1, frames]))

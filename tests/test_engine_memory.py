@@ -155,8 +155,8 @@ def test_the_temporal_part_stays_within_its_workspace_at_2000_frames(unet):
         tokens = torch.empty(frames, ROWS * COLUMNS, module.inner_dim, dtype=torch.float16)
         token = torch.empty(1, 1024, dtype=torch.float16)
     with torch.no_grad(), Flash(), Live([*unet.parameters(), tokens, token]) as live:
-        transformer._temporal(module.temporal_transformer_blocks[0], tokens, token, Seams(25), Split(768 * MIB))
-    assert live.most < 768 * MIB
+        transformer._temporal(module.temporal_transformer_blocks[0], tokens, token, Seams(25), Split(256 * MIB))
+    assert live.most < 256 * MIB
 
 
 FACTORS = {"key_scale": 0.9, "query_scale": 1.1, "value_scale": 1.1, "temperature": [1, 2]}
