@@ -207,6 +207,13 @@ class MotionSchedule(RangedStrategy):
         """Return the frames per second of each frame, (F,), given those asked for."""
         return torch.full((span.frames,), float(fps))
 
+    def highest_bucket(self, top: float, span: Span) -> float:
+        """Return the highest motion bucket whose speed the video keeps, where the model knows buckets up to ``top``.
+
+        Override it in a schedule that raises the bucket. longtake warns beyond it, and its own choice stays below.
+        """
+        return top
+
 
 class ContextStrategy(RangedStrategy):
     """Decides whether the UNet sees the whole video at a time, or windows of it whose predictions are fused."""

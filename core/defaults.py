@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import secrets
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from .config import Config
 from .contracts import Span
 from .errors import ConfigError
 from .model import choose_device, choose_dtype
+from .motion import usual_bucket, warn_if_too_fast
 
 if TYPE_CHECKING:
     from .contracts import PositionalStrategy, Strategy
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("longtake")
 
-USUAL_BUCKET = 127.0
 # As stock SVD does it, where nothing is to be stretched.
 SHORT: dict[str, Any] = {
     "positional": "none",
@@ -77,9 +76,10 @@ def resolve(
     _say_if_idle(config, registry)
     if config.motion is None and chosen["motion"].name == "compensated":
         chosen["motion"] = _motion_for(chosen["positional"], registry)
-    chosen["motion_bucket"] = (
-        min(USUAL_BUCKET, facts.top_bucket / 2) if config.motion_bucket is None else config.motion_bucket
-    )
+    if config.motion_bucket is None:
+        span = Span(frames=frames, trained=facts.trained, progress=0.0)
+        span = replace(span, frames=seen_together(chosen["sampling"], span))
+        chosen["motion_bucket"] = usual_bucket(chosen["motion"], facts, span)
     chosen["steps"] = config.steps or chosen["sigmas"].default_steps
     chosen["seed"] = secrets.randbelow(2**32) if config.seed is None else config.seed
     chosen["trained"] = facts.trained if facts.guessed else config.trained
@@ -89,7 +89,7 @@ def resolve(
     chosen["device"] = str(device)
     chosen["dtype"] = str(choose_dtype(config.dtype, device)).removeprefix("torch.")
     resolved = config.model_copy(update=chosen)
-    say_if_too_fast(resolved, facts)
+    warn_if_too_fast(resolved, facts)
     _check_together(resolved, facts)
     return resolved
 
@@ -165,23 +165,6 @@ def _say_if_idle(config: Config, registry: Registry) -> None:
     }
     if meant and all(getattr(config, key) not in (None, value) for key, value in meant.items()):
         logger.warning("speed %s changes nothing here: %s are given", config.speed, ", ".join(meant))
-
-
-def say_if_too_fast(config: Config, facts: ModelFacts) -> None:
-    """Warn where the motion bucket would have to be raised beyond what the model knows: the video will be slower."""
-    if config.motion is None or config.motion.name != "compensated" or config.frames is None:
-        return
-    span = Span(frames=config.frames, trained=facts.trained, progress=0.0)
-    unlimited = config.motion.model_copy(update={"limit": math.inf})
-    bucket = float(config.motion_bucket or 0)
-    wanted = float(unlimited.buckets(bucket, span).max())
-    known = min(getattr(config.motion, "limit", math.inf), facts.top_bucket)
-    if wanted > max(known, bucket):
-        logger.warning(
-            "motion bucket %.4g would be raised to %.4g for %d frames, and the model knows up to %.4g: the video will"
-            " be slower than asked for; a bucket of up to %.4g can be made up for",
-            *(bucket, wanted, config.frames, known, known * bucket / wanted),
-        )
 
 
 def _motion_for(positional: PositionalStrategy, registry: Registry) -> Strategy:

@@ -21,11 +21,11 @@ from .answers import check_tensor
 from .blame import blaming
 from .budget.denoising import Frugal, fit_memory
 from .contracts import NoiseSchedule, Span
-from .defaults import say_if_too_fast
 from .denoiser import guide
 from .engine.split import Split
 from .engine.wrapped import is_compiled, weights_come_and_go
 from .errors import ConfigError, LongtakeError
+from .motion import warn_if_too_fast
 from .plan import make_plan, noise_sources
 from .seams import installed
 
@@ -156,7 +156,7 @@ class PipelineCall:
             self._check_guidance()
         self._config = self._config.model_copy(update={"fps": rate + 1, "motion_bucket": bucket})
         self.plan = make_plan(self._config, self._facts)
-        say_if_too_fast(self._config, self._facts)
+        warn_if_too_fast(self._config, self._facts)
         self._told = rate, bucket
 
     def _check_guidance(self) -> None:

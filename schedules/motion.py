@@ -66,6 +66,10 @@ class Compensated(MotionSchedule):
         lowered = max(1.0, fps / self._times(span)) if self.by == "fps" else fps
         return torch.full((span.frames,), min(lowered, float(fps)))
 
+    def highest_bucket(self, top: float, span: Span) -> float:
+        """Return the bucket that is raised just to the limit, or to ``top`` if that is lower."""
+        return min(self.limit, top) / self._times(span) if self.by == "bucket" else top
+
     def _times(self, span: Span) -> float:
         return float((self.factor or span.stretch) ** self.strength)
 

@@ -191,4 +191,4 @@ def test_more_motion_than_the_model_knows_is_said(pipe, call_pipe, image, caplog
         call_pipe(pipe, image, 8, motion_bucket_id=100, num_inference_steps=1)
         assert caplog.text == ""
         call_pipe(pipe, image, 8, motion_bucket_id=200, num_inference_steps=1)
-    assert "motion bucket 200 would be raised to 400 for 8 frames" in caplog.text
+    assert "motion bucket 200 is too high for 8 frames" in caplog.text

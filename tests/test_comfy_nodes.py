@@ -196,7 +196,7 @@ def test_motion_beyond_what_the_model_knows_is_said(nodes, model, caplog):
         latent=latents(),
         trained_frames=4,
     )
-    assert "motion bucket 200 would be raised to 450 for 9 frames" in caplog.text
+    assert "motion bucket 200 is too high for 9 frames" in caplog.text
 
 
 def test_a_loop_is_closed_and_takes_other_parts(nodes, model):

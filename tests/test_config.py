@@ -244,17 +244,36 @@ def test_a_speed_that_has_nothing_left_to_choose_is_told(caplog):
     ("asked", "facts", "bucket", "said"),
     [
         ({"frames": 25}, XT, 127, None),
+        ({"frames": 100}, XT, 63, None),
         ({"frames": 100, "motion_bucket": 60}, XT, 60, None),
-        ({"frames": 100}, XT, 127, "127 would be raised to 508 for 100 frames, and the model knows up to 255: .*63.75"),
-        ({"frames": 100, "motion": {"name": "compensated", "limit": 200}}, XT, 127, "knows up to 200: .* up to 50 can"),
+        ({"frames": 100, "motion_bucket": 127}, XT, 127, "127 is too high for 100 frames: .* up to 63.75 keep"),
+        ({"frames": 100, "motion": {"name": "compensated", "limit": 200}}, XT, 50, None),
+        ({"frames": 100, "motion": {"name": "compensated", "by": "fps"}}, XT, 127, None),
+        (
+            {"frames": 1000, "motion_bucket": 51, "motion": {"name": "compensated", "limit": 200}},
+            XT,
+            51,
+            "up to 5 keep",
+        ),
+        ({"frames": 100, "sampling": "chain", "motion": "compensated"}, XT, 127, None),
         ({"frames": 100, "motion": "constant"}, XT, 127, None),
         ({"frames": 100, "positional": "none"}, XT, 127, None),
-        ({"frames": 100, "motion_bucket": 300, "motion": {"name": "compensated", "strength": 0}}, XT, 300, None),
+        ({"frames": 25, "motion_bucket": 300}, XT, 300, "bucket 300 is beyond 255"),
+        ({"frames": 100, "motion_bucket": 1000, "motion": "constant"}, XT, 1000, "bucket 1000 is beyond 255"),
+        ({"frames": 100, "motion": {"name": "keyframes", "bucket": {0: 10, -1: 400}}}, XT, 127, "bucket 400 is beyond"),
+        ({"frames": 100, "motion": {"name": "linear", "last_bucket": 256}}, XT, 127, "bucket 256 is beyond 255"),
+        (
+            {"frames": 100, "motion_bucket": 300, "motion": {"name": "compensated", "strength": 0}},
+            XT,
+            300,
+            "beyond 255",
+        ),
         ({"frames": 28, "motion_bucket": 24}, replace(XT, trained=14, top_bucket=48), 24, None),
-        ({"frames": 56}, replace(XT, trained=14, top_bucket=48), 24, "24 would be raised to 96 .* knows up to 48"),
+        ({"frames": 56}, replace(XT, trained=14, top_bucket=48), 12, None),
+        ({"frames": 56}, replace(XT, trained=14, top_bucket=2), 0.5, None),
     ],
 )
-def test_what_is_too_fast_to_be_made_up_for_is_told(asked, facts, bucket, said, caplog):
+def test_the_motion_bucket_is_one_that_keeps_its_speed_or_a_warning_is_given(asked, facts, bucket, said, caplog):
     assert resolve(load_config(asked, REGISTRY), facts, REGISTRY).motion_bucket == bucket
     messages = [record.message for record in caplog.records]
     assert len(messages) == (said is not None)

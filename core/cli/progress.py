@@ -68,7 +68,7 @@ class ProgressDisplay:
         if not self.bars.disable:
             self.bars.console.print(
                 f"{run.plan.frames} frames ({times}), {config.width}x{config.height}, {run.plan.steps} steps, "
-                f"seed {config.seed}, {config.dtype} on {config.device}",
+                f"motion bucket {config.motion_bucket:g}, seed {config.seed}, {config.dtype} on {config.device}",
                 soft_wrap=True,
             )
         self.bars.update(self.load, completed=1)
