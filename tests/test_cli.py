@@ -24,7 +24,11 @@ SMALL = ("--steps", "2", "--width", "32", "--height", "32", "--seed", "3")
 def test_generate_prints_where_the_video_lies_and_says_the_rest_on_stderr(cli, folder):
     done = cli("generate", "start.png", "-o", "out.mp4", "--model", "{tiny}", *SMALL, "--frames", "6")
     assert done.stdout == "out.mp4\n"
-    for said in ("6 frames (1.5 x the 4 that", "32x32, 2 steps, seed 3", "how to make it again: out.mp4.json"):
+    for said in (
+        "6 frames (1.5 x the 4 that",
+        "32x32, 2 steps, motion bucket 127, seed 3",
+        "how to make it again: out.mp4.json",
+    ):
         assert said in done.stderr
     assert (folder / "out.mp4").read_bytes()[4:8] == b"ftyp"
     assert {path.name for path in folder.iterdir() if "out" in path.name} == {"out.mp4", "out.mp4.json"}

@@ -35,6 +35,7 @@ from .plan_tables import print_tables
 from .plan_view import Needs, as_data
 from .progress import ProgressDisplay, show_notes, silence_libraries, silence_models
 from .schema import config_schema
+from .threads import threads_option
 
 PROBLEM = 2
 screen = Console(stderr=True, highlight=False)
@@ -52,6 +53,7 @@ def cli(**_: bool) -> None:
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="File (.mp4 .webm .gif .webp .npy) or folder.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing output.")
 @click.option("-q", "--quiet", is_flag=True, help="Show no progress; print only where the output lies.")
+@threads_option
 @config_options
 @click.pass_obj
 def generate_command(

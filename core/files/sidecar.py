@@ -109,6 +109,8 @@ def command(config: Config, output: Path, plugins: dict[str, str]) -> str | None
     ]
     if not plugins:
         words.append("--no-plugins")
+    if config.device == "cpu":  # sums over another number of threads are rounded otherwise
+        words += ["--threads", str(torch.get_num_threads())]
     for key, value in config.dump().items():
         if value is None or key == "image":
             continue

@@ -11,6 +11,7 @@ import rich_click as click
 
 from ...core.cli.options import asked_config, config_options, json_option
 from ...core.cli.progress import silence_models
+from ...core.cli.threads import threads_option
 from ...core.files.picture import check_picture
 from ...core.hookspecs import hookimpl
 from .recipe import RECIPES
@@ -204,6 +205,7 @@ def measure(videos: tuple[Path, ...], output: Path | None, model: str | None, as
     type=click.IntRange(min=1),
     help="Generations, those of earlier runs counted.",
 )
+@threads_option
 @config_options
 @click.pass_obj
 def tune(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from ...core.cli.options import asked_config, config_options
+from ...core.cli.threads import threads_option
 from ...core.contracts import Span
 from ...core.errors import ConfigError
 from ...core.hookspecs import hookimpl
@@ -27,6 +28,7 @@ def longtake_register_commands(cli: click.Group) -> None:
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="As of longtake generate.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing output.")
 @click.option("-q", "--quiet", is_flag=True, help="Show no progress; print only where the output lies.")
+@threads_option
 @config_options
 @click.pass_obj
 def extend(plugins: Plugins, /, video: Path, output: Path, overwrite: bool, quiet: bool, **options: Any) -> None:
