@@ -6,10 +6,11 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 SITE := mkdocs-material 'mkdocstrings[python]'
 DEMO := generate example --frames 56 --motion-bucket 12 --seed 1 --enlarge 8
 
-.PHONY: demo test lint docs site browse bench bench-gpu bench-gpu-compiled wheel wheel-demo wheel-elsewhere large clean
+.PHONY: demo test lint docs site browse bench bench-gpu bench-gpu-compiled bench-threads wheel wheel-demo wheel-elsewhere large clean
 
 demo: .venv/demo
 	$(BIN)/longtake $(DEMO) --overwrite -o longtake-demo.mp4
+	@echo "longtake is installed in .venv: run $(BIN)/longtake --help, or first: . $(BIN)/activate"
 
 # In the order of their names: the files of few tests are the slow ones, and should not come last.
 test: .venv/dev
@@ -81,6 +82,10 @@ bench-gpu: .venv/dev
 bench-gpu-compiled: .venv/dev
 	$(BENCH_GPU) --part unet --compile --frames 25 --frames 80 --rounds 3 $(BOTH) \
 		--contender "diffusers, compiled" --contender "longtake, compiled" --contender "diffusers, chunked feed-forward"
+
+# How threads are best used on idle and on busy cores; wants the machine for itself.
+bench-threads: .venv/dev
+	$(BIN)/python docs/benchmark_threads.py
 
 # The wheel, in an environment of its own, away from this folder.
 wheel-demo: wheel

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import sys
@@ -39,7 +40,8 @@ def elsewhere(tmp_path, picture, monkeypatch, tiny_folder):
         for _ in range(5):
             video.write(np.asarray(picture.resize((32, 32))))
     (tmp_path / "path" / "to").mkdir(parents=True)
-    (tmp_path / "path" / "to" / "svd-xt").symlink_to(tiny_folder)
+    for name in ("svd-xt", "path/to/svd-xt"):
+        (tmp_path / name).symlink_to(tiny_folder)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -47,7 +49,7 @@ def elsewhere(tmp_path, picture, monkeypatch, tiny_folder):
 def test_the_python_call_of_the_readme_runs(elsewhere):
     call, pieces = (code for code in blocks(README, "python") if "import longtake" in code and "hookimpl" not in code)
     names: dict[str, object] = {}
-    exec(call, names)
+    exec(call.replace(', variant="fp16"', ""), names)  # the small model has no weights in half precision
     frames = names["result"].frames
     assert frames.shape[0] == 56
     exec(pieces, {})
@@ -102,13 +104,34 @@ def test_the_commands_of_the_readme_work(elsewhere, warm_program, line):
     if "stabilityai" in line:
         command = "plan"
         arguments = [argument.replace("out.mp4", "out.png") for argument in arguments]
-    elif command in ("generate", "extend"):
+    elif command in ("generate", "extend", "tune"):
         arguments += ["--steps", "2"]
-    output = arguments[arguments.index("-o") + 1]
+    if command == "tune":
+        arguments += ["--trials", "1"]
+    output = arguments[arguments.index("--out" if command == "tune" else "-o") + 1]
     assert program == "longtake"
     result = warm_program.run(elsewhere, command, *arguments)
     assert result.returncode == 0, result.stderr
     assert (elsewhere / output).stat().st_size > 1000
+
+
+def test_every_command_of_the_readme_names_a_real_model():
+    assert len(COMMANDS) > 8
+    assert [line for line in COMMANDS if "--model svd-xt" not in line] == []
+
+
+def test_the_motion_bucket_of_the_readme_is_the_one_that_the_program_chooses(tmp_path, warm_program):
+    frames, chosen, raised = map(
+        float, re.search(r"For (\d+) frames of SVD-XT .* (\S+) and raises it to (\d+)", README).groups()
+    )
+    model = "stabilityai/stable-video-diffusion-img2vid-xt"
+    result = warm_program.run(
+        tmp_path, "plan", "--model", model, "--frames", f"{frames:.0f}", "--device", "cpu", "--json"
+    )
+    plan = json.loads(result.stdout)
+    assert result.stderr == ""
+    assert plan["config"]["motion_bucket"] == chosen
+    assert {bucket for step in plan["motion_buckets"] for bucket in step} == {raised}
 
 
 @pytest.mark.parametrize("path", documents(), ids=lambda path: path.name)
