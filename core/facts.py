@@ -6,7 +6,6 @@ a name on the model hub.
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 from dataclasses import replace
@@ -17,11 +16,14 @@ from pydantic import ConfigDict, PositiveFloat, PositiveInt, ValidationError
 from pydantic.dataclasses import dataclass as checked_dataclass
 from safetensors import SafetensorError, safe_open
 
-from .checkpoint.contents import checkpoint_file, open_checkpoint
+from .checkpoint.contents import checkpoint_file, open_checkpoint, path_of
+from .checkpoint.conversion import check_keys
+from .checkpoint.expected import shapes_of
+from .checkpoint.folder import PARTS, check_folder, check_index, read_config, seems_folder
 from .checkpoint.single_file import FRAMES, SingleFile, frames_by_name
 from .config import EMBEDDED
 from .engine.memory import UnetShape
-from .errors import ModelError, explain, first_line
+from .errors import ModelError, explain, first_line, printable
 
 logger = logging.getLogger("longtake")
 
@@ -94,36 +96,48 @@ def embedded_model() -> Path:
     return Path(__file__).parent / "embedded"
 
 
-def read_facts(name: str, trained: int | None = None) -> ModelFacts:
+def read_facts(name: str, trained: int | None = None, variant: str | None = None) -> ModelFacts:
     """Return the facts of a model: those of the published SVDs are known, else no more than heads of files is read.
+
+    Weights that are here already are held against the configs, so that what is not whole is found out now.
 
     Args:
         name: of the model.
         trained: frames that it was trained on. Where a single file is named, they are guessed by its name otherwise,
             which is said as a warning of the logger ``longtake``; a config states them itself.
+        variant: of the weight files of a folder, such as ``"fp16"``; by default whichever is there.
 
     Raises:
-        ModelError: there is no such folder, file or repository, it holds no SVD, or one trained on other frames.
+        ModelError: there is no such folder, file or repository, it holds no SVD, or one that is not whole or was
+            trained on other frames.
 
     """
     if trained is not None and trained < 1:
         raise ModelError(f"trained={trained} was asked for; a model is trained on one frame or more")
     checkpoint = single_file(name)
     if checkpoint:
+        if variant:
+            raise ModelError(f"variant={variant!r} was asked for, but {name!r} is a single file, which has none")
         return _facts_of_file(name, checkpoint, trained)
     if name in PUBLISHED and not Path(name).is_dir():
         facts = ModelFacts(name, PUBLISHED[name], 4, 8, 64, 768, 0.002, 700.0, SVD_UNET, SVD_VAE, SVD_VAE_PARAMETERS)
         return agreed(facts, trained)
-    pipeline = _read_json(name, "model_index.json").get("_class_name")
-    if pipeline != PIPELINE:
-        raise ModelError(f"model {name!r} is a {pipeline}, not Stable Video Diffusion ({PIPELINE})")
-    configs = (_read_json(name, f"{part}/{file}.json") for part, file in _PARTS)
+    index = _read_json(name, "model_index.json")
+    if index.get("_class_name") != PIPELINE:
+        kind = printable(index.get("_class_name"))
+        raise ModelError(f"model {name!r} is a {kind}, not Stable Video Diffusion ({PIPELINE})")
+    check_index(name, index)
+    configs = {part: _read_json(name, f"{part}/{file}.json") for part, file in _PARTS}
     folder = folder_of(name) or _hub_file(name, "model_index.json").parent
     parameters = _parameters(folder, "unet"), _parameters(folder, "vae")
-    facts = facts_from(name, parameters, *configs)
+    facts = facts_from(name, parameters, *configs.values())
     if (folder / OWN_FILE).exists():
-        own = _read_json(name, OWN_FILE)
-        facts = replace(facts, top_bucket=float(own.get("top_motion_bucket", SVD_TOP_BUCKET)))
+        top = _read_json(name, OWN_FILE).get("top_motion_bucket", SVD_TOP_BUCKET)
+        if not isinstance(top, int | float) or not 0 < top < math.inf:
+            raise ModelError(f"model {name!r}: {OWN_FILE} states top_motion_bucket={printable(top)}; it is above 0")
+        facts = replace(facts, top_bucket=float(top))
+    if folder_of(name) and name != EMBEDDED:  # a copy from the hub may be whole only once it is loaded
+        check_folder(name, folder, variant)
     return agreed(facts, trained)
 
 
@@ -156,6 +170,7 @@ def single_file(name: str) -> SingleFile | None:
 def _facts_of_file(name: str, file: SingleFile, trained: int | None) -> ModelFacts:
     frames = frames_by_name(file.checkpoint.path) if trained is None else trained
     configs = file.configs(frames)
+    check_keys(file, shapes_of(name, {part: configs[part] for part in PARTS}))
     if trained is None:
         logger.warning(
             "%s does not say how many frames it was trained on: taken as %d, because its name has %s; --trained says"
@@ -207,10 +222,12 @@ def facts_from(
         )
     except KeyError as error:
         raise ModelError(f"model {name!r} is no complete SVD: its configs do not state {error}") from None
-    except TypeError as error:
-        raise ModelError(f"model {name!r} is no complete SVD: a config holds something else: {error}") from None
     except ValidationError as error:
         raise ModelError(f"model {name!r} is no complete SVD: {explain(error, ())}") from None
+    except (TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise ModelError(
+            f"model {name!r} is no complete SVD: a config holds something else: {printable(error)}"
+        ) from None
 
 
 def _shape(unet: dict[str, Any], latent_channels: int, parameters: int) -> UnetShape:
@@ -225,7 +242,7 @@ def folder_of(name: str) -> Path | None:
     """Return the local folder that a name means, or None for a name on the hub."""
     if name == EMBEDDED:
         return embedded_model()
-    path = Path(name).expanduser()
+    path = path_of(name)
     if path.is_dir():
         return path
     if name.count("/") != 1 or name.startswith((".", "~", "/")):
@@ -239,15 +256,14 @@ def folder_of(name: str) -> Path | None:
 def _read_json(name: str, file: str) -> dict[str, Any]:
     folder = folder_of(name)
     path = folder / file if folder else _hub_file(name, file)
+    if folder and not path.exists() and not path.is_symlink():
+        raise ModelError(
+            f"model folder {name!r} is no SVD in diffusers' layout: it has no {file}{seems_folder(folder)}"
+        )
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ModelError(f"model folder {name!r} is no SVD in diffusers' layout: it has no {file}") from None
-    except (OSError, ValueError) as error:
-        raise ModelError(f"model {name!r}: {file} cannot be read: {error}") from None
-    if not isinstance(data, dict):
-        raise ModelError(f"model {name!r}: {file} holds no settings")
-    return data
+        return read_config(path)
+    except ValueError as fault:
+        raise ModelError(f"model {name!r}: {file} {fault}") from None
 
 
 def _hub_file(name: str, file: str) -> Path:
