@@ -58,6 +58,8 @@ def read_video(path: Path) -> Frames:
 def _read(path: Path) -> Frames:
     if path.is_dir():
         return read_folder(path)
+    if not path.stat().st_size:
+        raise ValueError("it is empty")
     if path.suffix.lower() in (".npy", ".npz"):
         return read_array(path)
     if path.suffix.lower() in (".gif", ".webp"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import shlex
 from pathlib import Path
@@ -26,6 +27,12 @@ VIDEOS = (
     rb"\x00\x00\x01[\xb3\xba]",  # MPEG
     rb"\x93NUMPY",
 )
+OTHERS = {
+    rb"....ftyp(hei|hev|mif1|msf1)": "; it is a HEIC, as telephones make them: save it as a JPEG",
+    rb"\s*<(\?xml|svg|!DOCTYPE svg)": "; it is a drawing (SVG): save it as a PNG",
+    rb"%(PDF|!PS)": "; it is a page (PDF, PostScript): save it as a PNG",
+}
+NOT_READ = ("EPS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG")
 ImageLike = str | Path | Image.Image | np.ndarray
 
 
@@ -67,19 +74,32 @@ def _read_file(path: Path) -> Image.Image:
     if fault := fault_of(path):
         raise ImageError(f"image {path} {fault}{_instead(path)}")
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=_formats()) as image:
             if getattr(image, "is_animated", False):
                 logger.warning("%s holds several pictures; the first is the image%s", path, _instead(path))
             return upright_rgb(image)
     except UnidentifiedImageError:
         if hint := _instead(path):
             raise ImageError(f"image {path} is not a picture{hint}") from None
-        raise ImageError(f"image {path} is not in a format that can be read, such as PNG, JPEG or WebP") from None
+        why = (
+            "is empty" if not path.stat().st_size else "is not in a format that can be read, such as PNG, JPEG or WebP"
+        )
+        raise ImageError(f"image {path} {why}") from None
     except Image.DecompressionBombError:
-        most = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6
-        raise ImageError(f"image {path} has more than {most} million pixels; make it smaller first") from None
+        raise ImageError(f"image {path} {too_large()}") from None
     except Exception as error:  # on damaged files Pillow raises whatever its decoders stumble over
         raise ImageError(f"image {path} cannot be read: {error or type(error).__name__}") from None
+
+
+def too_large() -> str:
+    """Say that a picture has more pixels than Pillow reads, as the end of a sentence."""
+    return f"has more than {2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6} million pixels; make it smaller first"
+
+
+def _formats() -> list[str]:
+    """Return Pillow's formats but those that it knows by name only, or reads by starting another program."""
+    Image.init()
+    return [each for each in Image.ID if each not in NOT_READ]
 
 
 def _instead(path: Path) -> str:
@@ -90,10 +110,13 @@ def _instead(path: Path) -> str:
         return (
             f"; name one picture of it, or continue its pictures as a video: longtake extend {shlex.quote(str(path))}"
         )
-    if not path.is_file():
+    if not os.path.isfile(path):
         return ""
     with path.open("rb") as file:
         beginning = file.read(16)
+    for each, hint in OTHERS.items():
+        if re.match(each, beginning, re.DOTALL):
+            return hint
     if path.suffix.lower() not in MOVING and not any(re.match(each, beginning, re.DOTALL) for each in VIDEOS):
         return ""
     return f"; to continue a video: longtake extend {shlex.quote(str(path))} --frames 28 -o longer.mp4"

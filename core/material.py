@@ -91,13 +91,14 @@ def say_if_foreign_to_toy(*pictures: Image.Image | None) -> None:
 
     Those are drawn at its own size; the only larger picture of them is the example that ships.
     """
-    foreign = next((each for each in pictures if each and each.size != (TOY_SIDE, TOY_SIDE) and not _is_example(each)), 0)
+    own = (TOY_SIDE, TOY_SIDE)
+    foreign = [each for each in pictures if each and each.size != own and not _is_example(each)]
     if foreign:
         logger.warning(
             "this is the embedded model, a toy of %dx%d pixels that knows five drawn worlds (pan, zoom, orbit, comet,"
             " two) and no photographs: it will not show what is in your picture of %dx%d. Name a real model, such as"
             " --model %s (in Python model=...), or try the toy with its own image: longtake generate %s",
-            *(TOY_SIDE, TOY_SIDE, *foreign.size, REAL_MODEL, EXAMPLE),
+            *(*own, *foreign[0].size, REAL_MODEL, EXAMPLE),
         )
 
 

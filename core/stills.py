@@ -12,11 +12,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageSequence
+from PIL import Image, ImageSequence, UnidentifiedImageError
 
 from .budget.devices import amount, free_memory
-from .errors import LongtakeError
-from .image import read_image, upright_rgb
+from .errors import LongtakeError, printable
+from .image import read_image, too_large, upright_rgb
+from .readable import fault_of
 
 Frames = NDArray[np.uint8]
 
@@ -31,7 +32,11 @@ def read_folder(path: Path) -> Frames:
     """
     files = [path / name for name in sorted(os.listdir(path), key=_by_number) if name.endswith(".png")]
     if not files:
-        raise LongtakeError(f"folder {path} holds no PNGs")
+        others = sorted({name.suffix for name in path.iterdir() if name.suffix})
+        raise LongtakeError(f"folder {path} holds no PNGs{f', but {printable(others)}' if others else ''}")
+    for file in files:
+        if fault := fault_of(file):
+            raise LongtakeError(f"frame {file} {fault}")
     first = read_image(files[0])
     _check_room(path, len(files), first.size)
     frames_FHW3 = np.empty((len(files), first.height, first.width, 3), np.uint8)
@@ -54,17 +59,21 @@ def read_animation(path: Path) -> Frames:
         Exception: whatever Pillow raises on a file that is damaged.
 
     """
-    with Image.open(path) as animation:
-        _check_room(path, getattr(animation, "n_frames", 1), animation.size)
-        return np.stack([np.asarray(upright_rgb(frame)) for frame in ImageSequence.Iterator(animation)])
+    try:
+        with Image.open(path) as animation:
+            _check_room(path, getattr(animation, "n_frames", 1), animation.size)
+            return np.stack([np.asarray(upright_rgb(frame)) for frame in ImageSequence.Iterator(animation)])
+    except Image.DecompressionBombError:
+        raise LongtakeError(f"video {path} {too_large()}") from None
+    except UnidentifiedImageError:
+        raise LongtakeError(f"video {path} cannot be read: it is no {path.suffix[1:]}") from None
 
 
 def read_array(path: Path) -> Frames:
     """Return the array of a ``.npy`` file, which its header describes truly.
 
     Raises:
-        LongtakeError: it holds several arrays, Python objects, or more than there is memory for.
-        Exception: whatever numpy raises on a file that is damaged.
+        LongtakeError: it is damaged, or holds several arrays, Python objects, or more than there is memory for.
 
     """
     with path.open("rb") as file:
@@ -76,7 +85,18 @@ def read_array(path: Path) -> Frames:
     if beginning != b"\x93NUMPY":
         raise LongtakeError(f"video {path} cannot be read: it is no array of numpy's; save it with numpy.save")
     # Mapped rather than read: what a header claims beyond the end of the file is then found out at once.
-    array = np.load(path, mmap_mode="r", allow_pickle=False)
+    try:
+        with np.errstate(over="ignore"):  # of the size that it claims
+            array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except Exception as error:  # numpy raises whatever it stumbles over in a header
+        raise LongtakeError(
+            f"video {path} cannot be read: "
+            + (
+                "it holds Python objects, which may run any code when they are read; save numbers"
+                if "Python objects" in str(error)
+                else "its header does not fit its content; save it again, with numpy.save"
+            )
+        ) from None
     if array.ndim == 4:
         _check_room(path, array.shape[0], (array.shape[2], array.shape[1]))
     return np.array(array, order="C") if array.dtype == np.uint8 else array
