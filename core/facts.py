@@ -18,7 +18,7 @@ from pydantic.dataclasses import dataclass as checked_dataclass
 
 from .checkpoint.contents import checkpoint_file, open_checkpoint, path_of, read_header
 from .checkpoint.conversion import check_keys
-from .checkpoint.expected import shapes_of
+from .checkpoint.expected import check_numbers, shapes_of
 from .checkpoint.folder import PARTS, check_folder, check_index, read_config, seems_folder
 from .checkpoint.single_file import FRAMES, SingleFile, frames_by_name
 from .config import EMBEDDED
@@ -35,6 +35,8 @@ SVD_SAMPLE_SIZE = 96
 SVD_UNET = UnetShape(channels=(320, 640, 1280, 1280), layers=2, parameters=1_524_623_082)
 SVD_BLOCKS = ("CrossAttnDownBlockSpatioTemporal",) * 3 + ("DownBlockSpatioTemporal",)
 SVD_TOP_BUCKET = 255.0
+PREDICTION = "v_prediction"
+SIGMA_MOST = 1e6
 SVD_VAE = (128, 256, 512, 512)
 SVD_VAE_PARAMETERS = 97_742_847
 # Name on the hub → frames that it was trained on; so that a plan needs no network.
@@ -131,6 +133,8 @@ def read_facts(name: str, trained: int | None = None, variant: str | None = None
     folder = folder_of(name) or _hub_file(name, "model_index.json").parent
     parameters = _parameters(folder, "unet"), _parameters(folder, "vae")
     facts = facts_from(name, parameters, *configs.values())
+    for part in ("unet", "vae"):
+        check_numbers(name, part, configs[part])
     if (folder / OWN_FILE).exists():
         top = _read_json(name, OWN_FILE).get("top_motion_bucket", SVD_TOP_BUCKET)
         if not isinstance(top, int | float) or not 0 < top < math.inf:
@@ -202,9 +206,15 @@ def facts_from(
         ModelError: they do not state all of them, or something else.
 
     """
+    prediction = scheduler.get("prediction_type", PREDICTION)
+    if prediction != PREDICTION:
+        raise ModelError(
+            f"model {name!r} is no SVD: its scheduler states prediction_type={printable(prediction)}, and what SVD"
+            f" predicts is {PREDICTION}"
+        )
     try:
         factor = 2 ** (len(vae["block_out_channels"]) - 1)
-        return ModelFacts(
+        facts = ModelFacts(
             name=name,
             trained=unet["num_frames"],
             latent_channels=vae["latent_channels"],
@@ -217,6 +227,12 @@ def facts_from(
             vae_channels=tuple(vae["block_out_channels"]),
             vae_parameters=parameters[1],
         )
+        if not facts.sigma_min < facts.sigma_max <= SIGMA_MOST:
+            raise ModelError(
+                f"model {name!r} is no SVD: its scheduler states noise levels from {facts.sigma_min:g} to"
+                f" {facts.sigma_max:g}; they should rise, to {SIGMA_MOST:g} at most"
+            )
+        return facts
     except KeyError as error:
         raise ModelError(f"model {name!r} is no complete SVD: its configs do not state {error}") from None
     except ValidationError as error:

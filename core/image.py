@@ -106,7 +106,7 @@ def _instead(path: Path) -> str:
     """Return what to do with a path that may be a video, as the end of a sentence, or nothing."""
     if "://" in str(path) or re.match(r"https?:/", str(path)):
         return "; nothing is fetched: download it and name the file"
-    if path.is_dir():
+    if os.path.isdir(path):  # unlike pathlib's, with names of any length
         return (
             f"; name one picture of it, or continue its pictures as a video: longtake extend {shlex.quote(str(path))}"
         )

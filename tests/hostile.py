@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import socket
 import struct
 import zipfile
@@ -13,7 +14,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
+
+from longtake import read_facts
+from longtake.core.errors import ModelError
 
 ESCAPE = "\x1b]0;owned\x07\x1b[31m"
 CLIP = np.random.default_rng(0).integers(0, 255, (5, 24, 32, 3), dtype=np.uint8)
@@ -116,3 +121,11 @@ def make(content: bytes | Maker, path: Path) -> Path:
     else:
         content(path)
     return path
+
+
+def refusal(name: str) -> str:
+    """Return what is said of a model, before anything of it is loaded."""
+    with pytest.raises(ModelError) as refused:
+        read_facts(name)
+    assert not re.search(r"[^\n -~]", str(refused.value)), "only what can be printed"
+    return str(refused.value)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Mapping
 from functools import lru_cache
@@ -42,7 +41,7 @@ def shapes_of(name: str, configs: Mapping[str, dict[str, Any]]) -> dict[str, dic
 
     """
     for part, config in configs.items():
-        _check_numbers(name, part, config)
+        check_numbers(name, part, config)
     try:
         return _shapes_of(name, json.dumps(configs))
     except ModelError:
@@ -103,21 +102,21 @@ def check_sizes(name: str, unet: Any, vae: Any) -> None:
             raise ModelError(f"model {name!r} is no SVD: {what} should be equal, got {one} and {other}")
 
 
-def _check_numbers(name: str, part: str, config: Mapping[str, Any]) -> None:
-    """Refuse numbers with which building the part would take forever, or fail far from here."""
+def check_numbers(name: str, part: str, config: Mapping[str, Any]) -> None:
+    """Refuse sizes with which building a part would take forever, or fail far from here.
+
+    Raises:
+        ModelError: with the size.
+
+    """
     for key, value in config.items():
-        if not SIZES.search(key):
+        if not SIZES.search(key) or value is None:
             continue
         values = value if isinstance(value, list | tuple) else [value]
-        if len(values) > LONGEST or ("layers" in key and any(_size(each) > LONGEST for each in values)):
-            raise ModelError(f"model {name!r} is no SVD: its {part} config states {printable(key)}={printable(value)}")
-        for each in values:
-            if isinstance(each, int | float) and not (math.isfinite(each) and 0 <= each <= MOST):
-                raise ModelError(
-                    f"model {name!r} is no SVD: its {part} config states {printable(key)}={printable(value)};"
-                    f" a number from 0 to {MOST} is needed"
-                )
-
-
-def _size(value: Any) -> float:
-    return value if isinstance(value, int | float) else 0
+        most = LONGEST if "layers" in key else MOST
+        numbers = all(isinstance(each, int | float) and 0 < each <= most for each in values)
+        if not numbers or not 0 < len(values) <= LONGEST:
+            raise ModelError(
+                f"model {name!r} is no SVD: its {part} config states {printable(key)}={printable(value)}; what is"
+                f" needed is a number above 0, up to {most}, or up to {LONGEST} of them"
+            )

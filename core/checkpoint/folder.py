@@ -79,8 +79,7 @@ def check_folder(name: str, folder: Path, variant: str | None) -> None:
     ):
         return  # configs alone, with which a generation can be planned
     likes = shapes_of(name, {part: _config(name, folder, part) for part in PARTS})
-    if not (folder / "feature_extractor" / "preprocessor_config.json").exists():
-        raise ModelError(f"model {name!r} cannot be loaded: it has no feature_extractor/preprocessor_config.json")
+    _check_rest(name, folder)
     faults = []
     for candidate in [variant] if variant else _loaded_unasked(folder):
         fault = _fault_of_variant(folder, candidate, likes)
@@ -89,6 +88,19 @@ def check_folder(name: str, folder: Path, variant: str | None) -> None:
         faults.append(fault)
     what = f" (variant {variant})" if variant else ""
     raise ModelError(f"model {name!r}{what} cannot be loaded: {faults[0]}")
+
+
+def _check_rest(name: str, folder: Path) -> None:
+    """See that what has no weights can be built as well."""
+    from diffusers import EulerDiscreteScheduler
+
+    for file in ("feature_extractor/preprocessor_config.json", "scheduler/scheduler_config.json"):
+        try:
+            config = read_config(folder / file)
+            if config.get("_class_name") == EulerDiscreteScheduler.__name__:
+                EulerDiscreteScheduler.from_config(config)
+        except Exception as error:  # the class raises whatever it stumbles over
+            raise ModelError(f"model {name!r} cannot be loaded: {file} {printable(error)}") from None
 
 
 def variants_of(folder: Path) -> list[str]:
@@ -203,7 +215,7 @@ def _shards(place: Path, part: str, index: Path) -> list[Path]:
     gone = [each for each in files if not (place / each).exists()]
     if outside or gone:
         listed = ", ".join(printable(each) for each in (outside or gone)[:3])
-        raise ValueError(f"of the {len(files)} files of its {part}, {len(outside or gone)} are not there: {listed}")
+        raise ValueError(f"{len(outside or gone)} of the {len(files)} files of its {part} are missing: {listed}")
     return [place / each for each in files]
 
 

@@ -79,7 +79,8 @@ def refusal_of_pickle(path: Path) -> str:
     """Say why a pickle is never loaded, and how to make something of it that is."""
     # transformers calls its weights otherwise where they are safe; and what is only named so must not be written over.
     name = path.stem.replace("pytorch_model", "model") if path.stem.startswith("pytorch_model") else path.stem
-    name += "-converted" if path.suffix.lower() == SAFE else ""
+    while os.path.lexists(path.with_name(f"{name}{SAFE}")):
+        name += "-converted"
     source, target = (json.dumps(str(each), ensure_ascii=False) for each in (path, path.with_name(f"{name}{SAFE}")))
     code = (
         "import torch; from safetensors.torch import save_file; "
