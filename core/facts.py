@@ -1,4 +1,4 @@
-"""What a model is, read from its configs without loading its weights; where its files are.
+"""What a model is, read from its configs without loading its weights.
 
 A model is known by a name: the one that ships, a folder in diffusers' layout, a single file in the original layout, or
 a name on the model hub.
@@ -16,14 +16,15 @@ from typing import Any, Self
 from pydantic import ConfigDict, PositiveFloat, PositiveInt, ValidationError
 from pydantic.dataclasses import dataclass as checked_dataclass
 
-from .checkpoint.contents import checkpoint_file, open_checkpoint, path_of, read_header
+from .checkpoint.contents import checkpoint_file, open_checkpoint, read_header
 from .checkpoint.conversion import check_keys
 from .checkpoint.expected import check_numbers, shapes_of
-from .checkpoint.folder import PARTS, check_folder, check_index, read_config, seems_folder
+from .checkpoint.folder import PARTS, check_folder, check_index
 from .checkpoint.single_file import FRAMES, SingleFile, frames_by_name
 from .config import EMBEDDED
 from .engine.memory import UnetShape
-from .errors import ModelError, explain, first_line, printable
+from .errors import ModelError, explain, printable
+from .places import folder_of, hub_file, read_json
 
 logger = logging.getLogger("longtake")
 
@@ -93,11 +94,6 @@ class ModelFacts:
         return (576, 1024) if portrait else (1024, 576)
 
 
-def embedded_model() -> Path:
-    """Return the folder of the small model that ships with longtake."""
-    return Path(__file__).parent / "embedded"
-
-
 def read_facts(name: str, trained: int | None = None, variant: str | None = None) -> ModelFacts:
     """Return the facts of a model: those of the published SVDs are known, else no more than heads of files is read.
 
@@ -124,19 +120,19 @@ def read_facts(name: str, trained: int | None = None, variant: str | None = None
     if name in PUBLISHED and not Path(name).is_dir():
         facts = ModelFacts(name, PUBLISHED[name], 4, 8, 64, 768, 0.002, 700.0, SVD_UNET, SVD_VAE, SVD_VAE_PARAMETERS)
         return agreed(facts, trained)
-    index = _read_json(name, "model_index.json")
+    index = read_json(name, "model_index.json")
     if index.get("_class_name") != PIPELINE:
         kind = printable(index.get("_class_name"))
         raise ModelError(f"model {name!r} is a {kind}, not Stable Video Diffusion ({PIPELINE})")
     check_index(name, index)
-    configs = {part: _read_json(name, f"{part}/{file}.json") for part, file in _PARTS}
-    folder = folder_of(name) or _hub_file(name, "model_index.json").parent
+    configs = {part: read_json(name, f"{part}/{file}.json") for part, file in _PARTS}
+    folder = folder_of(name) or hub_file(name, "model_index.json").parent
     parameters = _parameters(folder, "unet"), _parameters(folder, "vae")
     facts = facts_from(name, parameters, *configs.values())
     for part in ("unet", "vae"):
         check_numbers(name, part, configs[part])
     if (folder / OWN_FILE).exists():
-        top = _read_json(name, OWN_FILE).get("top_motion_bucket", SVD_TOP_BUCKET)
+        top = read_json(name, OWN_FILE).get("top_motion_bucket", SVD_TOP_BUCKET)
         if not isinstance(top, int | float) or not 0 < top < math.inf:
             raise ModelError(f"model {name!r}: {OWN_FILE} states top_motion_bucket={printable(top)}; it is above 0")
         facts = replace(facts, top_bucket=float(top))
@@ -206,12 +202,6 @@ def facts_from(
         ModelError: they do not state all of them, or something else.
 
     """
-    prediction = scheduler.get("prediction_type", PREDICTION)
-    if prediction != PREDICTION:
-        raise ModelError(
-            f"model {name!r} is no SVD: its scheduler states prediction_type={printable(prediction)}, and what SVD"
-            f" predicts is {PREDICTION}"
-        )
     try:
         factor = 2 ** (len(vae["block_out_channels"]) - 1)
         facts = ModelFacts(
@@ -227,12 +217,6 @@ def facts_from(
             vae_channels=tuple(vae["block_out_channels"]),
             vae_parameters=parameters[1],
         )
-        if not facts.sigma_min < facts.sigma_max <= SIGMA_MOST:
-            raise ModelError(
-                f"model {name!r} is no SVD: its scheduler states noise levels from {facts.sigma_min:g} to"
-                f" {facts.sigma_max:g}; they should rise, to {SIGMA_MOST:g} at most"
-            )
-        return facts
     except KeyError as error:
         raise ModelError(f"model {name!r} is no complete SVD: its configs do not state {error}") from None
     except ValidationError as error:
@@ -241,6 +225,22 @@ def facts_from(
         raise ModelError(
             f"model {name!r} is no complete SVD: a config holds something else: {printable(error)}"
         ) from None
+    _check_noise(facts, scheduler.get("prediction_type", PREDICTION))
+    return facts
+
+
+def _check_noise(facts: ModelFacts, prediction: Any) -> None:
+    """Refuse a scheduler's settings that are not those of an SVD."""
+    if prediction != PREDICTION:
+        raise ModelError(
+            f"model {facts.name!r} is no SVD: its scheduler states prediction_type={printable(prediction)}, and what"
+            f" SVD predicts is {PREDICTION}"
+        )
+    if not facts.sigma_min < facts.sigma_max <= SIGMA_MOST:
+        raise ModelError(
+            f"model {facts.name!r} is no SVD: its scheduler states noise levels from {facts.sigma_min:g} to"
+            f" {facts.sigma_max:g}; they should rise, to {SIGMA_MOST:g} at most"
+        )
 
 
 def _shape(unet: dict[str, Any], latent_channels: int, parameters: int) -> UnetShape:
@@ -249,54 +249,3 @@ def _shape(unet: dict[str, Any], latent_channels: int, parameters: int) -> UnetS
     channels = tuple(unet["block_out_channels"])
     blocks = unet.get("down_block_types") or SVD_BLOCKS
     return UnetShape(channels, most, latent_channels, parameters, tuple("CrossAttn" in block for block in blocks))
-
-
-def folder_of(name: str) -> Path | None:
-    """Return the local folder that a name means, or None for a name on the hub."""
-    if name == EMBEDDED:
-        return embedded_model()
-    path = path_of(name)
-    if path.is_dir():
-        return path
-    if name.count("/") != 1 or name.startswith((".", "~", "/")):
-        raise ModelError(
-            f"model folder {name!r} does not exist; give a diffusers folder, a single .safetensors file, a "
-            f"name on the model hub such as stabilityai/stable-video-diffusion-img2vid-xt, or {EMBEDDED!r}"
-        )
-    return None
-
-
-def _read_json(name: str, file: str) -> dict[str, Any]:
-    folder = folder_of(name)
-    path = folder / file if folder else _hub_file(name, file)
-    if folder and not path.exists() and not path.is_symlink():
-        raise ModelError(
-            f"model folder {name!r} is no SVD in diffusers' layout: it has no {file}{seems_folder(folder)}"
-        )
-    try:
-        return read_config(path)
-    except ValueError as fault:
-        raise ModelError(f"model {name!r}: {file} {fault}") from None
-
-
-def _hub_file(name: str, file: str) -> Path:
-    from huggingface_hub import hf_hub_download
-
-    try:
-        return Path(hf_hub_download(name, file))
-    except Exception as error:  # the hub's client raises its own, the HTTP library's and OSError
-        raise ModelError(
-            f"model {name!r} is no local folder and could not be had from the model hub: {first_line(error)}"
-            f"{hub_hint(name)}"
-        ) from None
-
-
-def hub_hint(name: str) -> str:
-    """Return what to do where a name on the hub cannot be had, in lines of their own."""
-    from huggingface_hub import constants
-
-    offline = "HF_HUB_OFFLINE forbids the network; without it" if constants.HF_HUB_OFFLINE else "with a network"
-    return (
-        f"\nit is looked for in the hub's cache, {constants.HF_HUB_CACHE}, first; {offline}, this fetches it:"
-        f" hf download {name}\nif the model is gated, accept its licence on its page and log in with: hf auth login"
-    )

@@ -16,7 +16,8 @@ from .checkpoint.expected import check_sizes
 from .checkpoint.folder import check_folder
 from .config import EMBEDDED
 from .errors import ModelError, first_line
-from .facts import ModelFacts, facts_from, folder_of, hub_hint, read_facts, single_file
+from .facts import ModelFacts, facts_from, read_facts, single_file
+from .places import folder_of, hub_hint
 
 if TYPE_CHECKING:
     from diffusers import StableVideoDiffusionPipeline

@@ -74,7 +74,7 @@ FILES = {
     ),
     "ema.safetensors": (
         holding(*(f"model_ema.diffusion_model{n}" for n in range(430))),
-        "it holds averaged weights (430 keys such as model_ema.diffusion_model0), which longtake does not read; save the",
+        "it holds averaged weights (430 keys such as model_ema.diffusion_model0), which longtake does not read; save",
     ),
     "both.safetensors": (holding(f"{UNET}a", "model_ema.b"), "it holds averaged weights beside another set (1 keys"),
 }
