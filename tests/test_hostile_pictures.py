@@ -217,3 +217,18 @@ def test_no_foreign_name_gives_commands_to_the_terminal(cli, folder):
         done = cli(*words, code=2)
         assert "\x1b" not in done.stderr + done.stdout
         assert r"\x1b]0;owned\x07" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "name", [ESCAPE, "[red][:red]", r"$\frac$", "_"], ids=["escape", "markup", "formula", "hidden"]
+)
+def test_names_are_shown_as_they_are_where_all_goes_well(cli, folder, tiny_folder, name):
+    """Not as commands to the terminal, markup of its tables, or formulas of its plots."""
+    np.save(folder / f"{name}.npy", CLIP)
+    done = cli("measure", f"{name}.npy", "-o", "plot.png")
+    shown = name.encode("unicode_escape").decode() if name == ESCAPE else name
+    assert f"{shown}.npy" in done.stdout
+    (folder / f"m{name}").symlink_to(tiny_folder)
+    words = ("--frames", "3", "--steps", "1", "--width", "32", "--height", "32", "-o", f"o{name}.npy")
+    done = cli("generate", "start.png", "--model", f"m{name}", *words)
+    assert "\x1b" not in done.stderr

@@ -65,12 +65,14 @@ class ProgressDisplay:
     def longtake_run_started(self, run: Run) -> None:
         """Say what will be made."""
         config, facts = run.config, run.model.facts
-        times = f"{run.plan.frames / facts.trained:.3g} x the {facts.trained} that {facts.name} was trained on"
+        name = printable_lines(facts.name)
+        times = f"{run.plan.frames / facts.trained:.3g} x the {facts.trained} that {name} was trained on"
         if not self.bars.disable:
             self.bars.console.print(
                 f"{run.plan.frames} frames ({times}), {config.width}x{config.height}, {run.plan.steps} steps, "
                 f"seed {config.seed}, {config.dtype} on {config.device}",
                 soft_wrap=True,
+                markup=False,
             )
         self.bars.update(self.load, completed=1)
         assert config.sampling
@@ -96,8 +98,9 @@ class ProgressDisplay:
         self.console.print(
             f"{result.length / config.output_fps:.1f} s of video at {config.output_fps:g} frames per second; "
             f"denoised in {seconds['denoise']:.1f} s ({seconds['median step']:.2f} s a step), "
-            f"decoded in {seconds['decode']:.1f} s\nhow to make it again: {sidecar}",
+            f"decoded in {seconds['decode']:.1f} s\nhow to make it again: {printable_lines(str(sidecar))}",
             soft_wrap=True,
+            markup=False,
         )
 
 
