@@ -191,6 +191,21 @@ def test_a_folder_that_is_whole_in_another_way_is_planned_and_loaded(tiny_folder
     assert torch.equal(loaded.conv_in.weight, tiny_model.pipeline.unet.conv_in.weight)
 
 
+def test_what_older_libraries_wrote_beside_is_no_fault(tiny_folder, tmp_path):
+    folder = shutil.copytree(tiny_folder, tmp_path / "model")
+    old = {
+        "chunk_size_feed_forward": 0,
+        "encoder_no_repeat_ngram_size": 0,
+        "torch_dtype": "float16",
+        "_name_or_path": "a",
+    }
+    edited("image_encoder/config.json", **old)(folder)
+    edited(CONFIG, transformer_layers_per_block=[1, 1], later_key=[0])(folder)
+    reweighted("image_encoder", "model", **{"vision_model.embeddings.position_ids": torch.arange(5)[None]})(folder)
+    assert read_facts(str(folder)).trained == 4
+    assert load_model(str(folder), device="cpu").facts.trained == 4
+
+
 def test_a_variant_that_is_not_there_is_refused_when_it_is_planned(tiny_folder, tmp_path):
     with pytest.raises(
         ModelError, match=rf"\(variant bf16\) cannot be loaded: .*{FILE}.bf16.safetensors; .*there: none"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from functools import lru_cache
 from inspect import signature
@@ -18,7 +17,14 @@ if TYPE_CHECKING:
 
 MOST = 10**6  # in a config: frames, channels, sizes; a model is not built with more
 LONGEST = 64  # levels of a part, layers of a level
-SIZES = re.compile(r"channels|layers|dim|heads|size|frames|factor$")  # what the numbers of a config are called
+# The numbers of a config that decide how large a part is.
+SIZES = {
+    *("num_frames", "in_channels", "out_channels", "latent_channels", "block_out_channels", "sample_size"),
+    *("layers_per_block", "transformer_layers_per_block", "num_attention_heads", "cross_attention_dim"),
+    *("addition_time_embed_dim", "projection_class_embeddings_input_dim", "scaling_factor"),
+    *("hidden_size", "intermediate_size", "projection_dim", "num_hidden_layers", "num_channels"),
+    *("image_size", "patch_size"),
+}
 
 
 def empty_parts(configs: Mapping[str, dict[str, Any]]) -> dict[str, torch.nn.Module]:
@@ -110,7 +116,7 @@ def check_numbers(name: str, part: str, config: Mapping[str, Any]) -> None:
 
     """
     for key, value in config.items():
-        if not SIZES.search(key) or value is None:
+        if key not in SIZES or value is None:
             continue
         values = value if isinstance(value, list | tuple) else [value]
         most = LONGEST if "layers" in key else MOST
