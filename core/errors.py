@@ -13,11 +13,18 @@ if TYPE_CHECKING:
     from .contracts import Strategy
 
 
+MOST_SHOWN = 120  # characters of a foreign name
+
+
 class LongtakeError(Exception):
     """Something that the user can mend: what was asked, what exists, what to do next.
 
-    The command line prints it without a traceback and exits with 2.
+    The command line prints it without a traceback and exits with 2. Its message may quote foreign files and names; no
+    character of theirs reaches the terminal as a command to it.
     """
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__(printable_lines(str(message)))
 
 
 class ConfigError(LongtakeError):
@@ -47,6 +54,25 @@ class PluginError(LongtakeError):
     def __init__(self, message: str, strategy: Strategy | None = None) -> None:
         super().__init__(message)
         self.strategy = strategy
+
+
+def printable(text: object) -> str:
+    """Return foreign text on one line, shortened if long; control characters and the like are written as escapes."""
+    shown = str(text)
+    if len(shown) > MOST_SHOWN:
+        shown = f"{shown[:MOST_SHOWN]}..."
+    return _escaped(shown)
+
+
+def printable_lines(text: str) -> str:
+    """Return text of several lines, with every character but the line breaks that cannot be shown as an escape."""
+    return "\n".join(map(_escaped, text.split("\n")))
+
+
+def _escaped(text: str) -> str:
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode("ascii") for each in text)
 
 
 def did_you_mean(asked: str, known: Iterable[str]) -> str:

@@ -1,4 +1,4 @@
-"""What a model is, read from its configs without loading its weights; where its files are.
+"""What a model is, read from its configs without loading its weights.
 
 A model is known by a name: the one that ships, a folder in diffusers' layout, a single file in the original layout, or
 a name on the model hub.
@@ -6,22 +6,25 @@ a name on the model hub.
 
 from __future__ import annotations
 
-import json
 import logging
 import math
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
 from pydantic import ConfigDict, PositiveFloat, PositiveInt, ValidationError
 from pydantic.dataclasses import dataclass as checked_dataclass
-from safetensors import SafetensorError, safe_open
 
-from .checkpoint.contents import checkpoint_file, open_checkpoint
+from .checkpoint.contents import checkpoint_file, open_checkpoint, read_header
+from .checkpoint.conversion import check_keys
+from .checkpoint.expected import check_numbers, shapes_of
+from .checkpoint.folder import PARTS, check_folder, check_index
 from .checkpoint.single_file import FRAMES, SingleFile, frames_by_name
 from .config import EMBEDDED
 from .engine.memory import UnetShape
-from .errors import ModelError, explain, first_line
+from .errors import ModelError, explain, printable
+from .places import folder_of, hub_file, read_json
 
 logger = logging.getLogger("longtake")
 
@@ -33,6 +36,8 @@ SVD_SAMPLE_SIZE = 96
 SVD_UNET = UnetShape(channels=(320, 640, 1280, 1280), layers=2, parameters=1_524_623_082)
 SVD_BLOCKS = ("CrossAttnDownBlockSpatioTemporal",) * 3 + ("DownBlockSpatioTemporal",)
 SVD_TOP_BUCKET = 255.0
+PREDICTION = "v_prediction"
+SIGMA_MOST = 1e6
 SVD_VAE = (128, 256, 512, 512)
 SVD_VAE_PARAMETERS = 97_742_847
 # Name on the hub → frames that it was trained on; so that a plan needs no network.
@@ -89,41 +94,50 @@ class ModelFacts:
         return (576, 1024) if portrait else (1024, 576)
 
 
-def embedded_model() -> Path:
-    """Return the folder of the small model that ships with longtake."""
-    return Path(__file__).parent / "embedded"
-
-
-def read_facts(name: str, trained: int | None = None) -> ModelFacts:
+def read_facts(name: str, trained: int | None = None, variant: str | None = None) -> ModelFacts:
     """Return the facts of a model: those of the published SVDs are known, else no more than heads of files is read.
+
+    Weights that are here already are held against the configs, so that what is not whole is found out now.
 
     Args:
         name: of the model.
         trained: frames that it was trained on. Where a single file is named, they are guessed by its name otherwise,
             which is said as a warning of the logger ``longtake``; a config states them itself.
+        variant: of the weight files of a folder, such as ``"fp16"``; by default whichever is there.
 
     Raises:
-        ModelError: there is no such folder, file or repository, it holds no SVD, or one trained on other frames.
+        ModelError: there is no such folder, file or repository, it holds no SVD, or one that is not whole or was
+            trained on other frames.
 
     """
     if trained is not None and trained < 1:
         raise ModelError(f"trained={trained} was asked for; a model is trained on one frame or more")
     checkpoint = single_file(name)
     if checkpoint:
+        if variant:
+            raise ModelError(f"variant={variant!r} was asked for, but {name!r} is a single file, which has none")
         return _facts_of_file(name, checkpoint, trained)
     if name in PUBLISHED and not Path(name).is_dir():
         facts = ModelFacts(name, PUBLISHED[name], 4, 8, 64, 768, 0.002, 700.0, SVD_UNET, SVD_VAE, SVD_VAE_PARAMETERS)
         return agreed(facts, trained)
-    pipeline = _read_json(name, "model_index.json").get("_class_name")
-    if pipeline != PIPELINE:
-        raise ModelError(f"model {name!r} is a {pipeline}, not Stable Video Diffusion ({PIPELINE})")
-    configs = (_read_json(name, f"{part}/{file}.json") for part, file in _PARTS)
-    folder = folder_of(name) or _hub_file(name, "model_index.json").parent
+    index = read_json(name, "model_index.json")
+    if index.get("_class_name") != PIPELINE:
+        kind = printable(index.get("_class_name"))
+        raise ModelError(f"model {name!r} is a {kind}, not Stable Video Diffusion ({PIPELINE})")
+    check_index(name, index)
+    configs = {part: read_json(name, f"{part}/{file}.json") for part, file in _PARTS}
+    folder = folder_of(name) or hub_file(name, "model_index.json").parent
     parameters = _parameters(folder, "unet"), _parameters(folder, "vae")
-    facts = facts_from(name, parameters, *configs)
+    facts = facts_from(name, parameters, *configs.values())
+    for part in ("unet", "vae"):
+        check_numbers(name, part, configs[part])
     if (folder / OWN_FILE).exists():
-        own = _read_json(name, OWN_FILE)
-        facts = replace(facts, top_bucket=float(own.get("top_motion_bucket", SVD_TOP_BUCKET)))
+        top = read_json(name, OWN_FILE).get("top_motion_bucket", SVD_TOP_BUCKET)
+        if not isinstance(top, int | float) or not 0 < top < math.inf:
+            raise ModelError(f"model {name!r}: {OWN_FILE} states top_motion_bucket={printable(top)}; it is above 0")
+        facts = replace(facts, top_bucket=float(top))
+    if folder_of(name) and name != EMBEDDED:  # a copy from the hub may be whole only once it is loaded
+        check_folder(name, folder, variant)
     return agreed(facts, trained)
 
 
@@ -156,6 +170,7 @@ def single_file(name: str) -> SingleFile | None:
 def _facts_of_file(name: str, file: SingleFile, trained: int | None) -> ModelFacts:
     frames = frames_by_name(file.checkpoint.path) if trained is None else trained
     configs = file.configs(frames)
+    check_keys(file, shapes_of(name, {part: configs[part] for part in PARTS}))
     if trained is None:
         logger.warning(
             "%s does not say how many frames it was trained on: taken as %d, because its name has %s; --trained says"
@@ -173,11 +188,8 @@ def _parameters(folder: Path, part: str) -> int:
     """Return how many numbers the weights of a part are, from the heads of the files; 0 where they are not here."""
     found: dict[str, int] = {}
     for file in sorted(folder.glob(f"{part}/*.safetensors")):
-        try:
-            with safe_open(file, "pt") as weights:
-                found |= {key: math.prod(weights.get_slice(key).get_shape()) for key in weights.keys()}  # noqa: SIM118
-        except (OSError, SafetensorError):  # loading it will say so
-            continue
+        with suppress(ValueError):  # what is not whole is refused by whoever looks at all of it
+            found |= {key: math.prod(shape) for key, shape in read_header(file)[0].items()}
     return sum(found.values())
 
 
@@ -192,7 +204,7 @@ def facts_from(
     """
     try:
         factor = 2 ** (len(vae["block_out_channels"]) - 1)
-        return ModelFacts(
+        facts = ModelFacts(
             name=name,
             trained=unet["num_frames"],
             latent_channels=vae["latent_channels"],
@@ -207,10 +219,28 @@ def facts_from(
         )
     except KeyError as error:
         raise ModelError(f"model {name!r} is no complete SVD: its configs do not state {error}") from None
-    except TypeError as error:
-        raise ModelError(f"model {name!r} is no complete SVD: a config holds something else: {error}") from None
     except ValidationError as error:
         raise ModelError(f"model {name!r} is no complete SVD: {explain(error, ())}") from None
+    except (TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise ModelError(
+            f"model {name!r} is no complete SVD: a config holds something else: {printable(error)}"
+        ) from None
+    _check_noise(facts, scheduler.get("prediction_type", PREDICTION))
+    return facts
+
+
+def _check_noise(facts: ModelFacts, prediction: Any) -> None:
+    """Refuse a scheduler's settings that are not those of an SVD."""
+    if prediction != PREDICTION:
+        raise ModelError(
+            f"model {facts.name!r} is no SVD: its scheduler states prediction_type={printable(prediction)}, and what"
+            f" SVD predicts is {PREDICTION}"
+        )
+    if not facts.sigma_min < facts.sigma_max <= SIGMA_MOST:
+        raise ModelError(
+            f"model {facts.name!r} is no SVD: its scheduler states noise levels from {facts.sigma_min:g} to"
+            f" {facts.sigma_max:g}; they should rise, to {SIGMA_MOST:g} at most"
+        )
 
 
 def _shape(unet: dict[str, Any], latent_channels: int, parameters: int) -> UnetShape:
@@ -219,55 +249,3 @@ def _shape(unet: dict[str, Any], latent_channels: int, parameters: int) -> UnetS
     channels = tuple(unet["block_out_channels"])
     blocks = unet.get("down_block_types") or SVD_BLOCKS
     return UnetShape(channels, most, latent_channels, parameters, tuple("CrossAttn" in block for block in blocks))
-
-
-def folder_of(name: str) -> Path | None:
-    """Return the local folder that a name means, or None for a name on the hub."""
-    if name == EMBEDDED:
-        return embedded_model()
-    path = Path(name).expanduser()
-    if path.is_dir():
-        return path
-    if name.count("/") != 1 or name.startswith((".", "~", "/")):
-        raise ModelError(
-            f"model folder {name!r} does not exist; give a diffusers folder, a single .safetensors file, a "
-            f"name on the model hub such as stabilityai/stable-video-diffusion-img2vid-xt, or {EMBEDDED!r}"
-        )
-    return None
-
-
-def _read_json(name: str, file: str) -> dict[str, Any]:
-    folder = folder_of(name)
-    path = folder / file if folder else _hub_file(name, file)
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ModelError(f"model folder {name!r} is no SVD in diffusers' layout: it has no {file}") from None
-    except (OSError, ValueError) as error:
-        raise ModelError(f"model {name!r}: {file} cannot be read: {error}") from None
-    if not isinstance(data, dict):
-        raise ModelError(f"model {name!r}: {file} holds no settings")
-    return data
-
-
-def _hub_file(name: str, file: str) -> Path:
-    from huggingface_hub import hf_hub_download
-
-    try:
-        return Path(hf_hub_download(name, file))
-    except Exception as error:  # the hub's client raises its own, the HTTP library's and OSError
-        raise ModelError(
-            f"model {name!r} is no local folder and could not be had from the model hub: {first_line(error)}"
-            f"{hub_hint(name)}"
-        ) from None
-
-
-def hub_hint(name: str) -> str:
-    """Return what to do where a name on the hub cannot be had, in lines of their own."""
-    from huggingface_hub import constants
-
-    offline = "HF_HUB_OFFLINE forbids the network; without it" if constants.HF_HUB_OFFLINE else "with a network"
-    return (
-        f"\nit is looked for in the hub's cache, {constants.HF_HUB_CACHE}, first; {offline}, this fetches it:"
-        f" hf download {name}\nif the model is gated, accept its licence on its page and log in with: hf auth login"
-    )

@@ -17,8 +17,10 @@ from PIL import Image
 from torch import Tensor
 
 from .conditioning import precise_vae, to_pixels
-from .errors import LongtakeError
+from .errors import LongtakeError, first_line
 from .image import fit_image
+from .readable import fault_of
+from .stills import read_animation, read_array, read_folder
 
 if TYPE_CHECKING:
     from .model import Model
@@ -35,15 +37,18 @@ def read_video(path: Path) -> Frames:
         LongtakeError: it is not there or cannot be read, or it holds no video.
 
     """
-    if not path.exists():
-        raise LongtakeError(f"video {path} does not exist")
+    if fault := fault_of(path, folder=True):
+        raise LongtakeError(f"video {path} {fault}")
     try:
         frames = _read(path)
-    except (OSError, ValueError, EOFError) as error:
-        raise LongtakeError(f"video {path} cannot be read: {error}") from None
+    except LongtakeError:
+        raise
+    except Exception as error:  # on damaged files the decoders raise whatever they stumble over
+        why = "it takes more memory than there is" if isinstance(error, MemoryError) else first_line(error)
+        raise LongtakeError(f"video {path} cannot be read: {why}") from None
     if not len(frames):
         raise LongtakeError(f"video {path} has no frames")
-    if frames.ndim != 4 or frames.shape[-1] < 3 or frames.dtype != np.uint8:
+    if frames.ndim != 4 or frames.shape[-1] not in (3, 4) or frames.dtype != np.uint8:
         raise LongtakeError(f"video {path} must hold (F, H, W, 3) in uint8, got {frames.shape} in {frames.dtype}")
     if min(frames.shape[1:3]) < SMALLEST:
         raise LongtakeError(f"video {path} must have at least {SMALLEST} rows and columns, got {frames.shape[1:3]}")
@@ -52,15 +57,13 @@ def read_video(path: Path) -> Frames:
 
 def _read(path: Path) -> Frames:
     if path.is_dir():
-        files = sorted(path.glob("*.png"))
-        if not files:
-            raise LongtakeError(f"folder {path} holds no PNGs")
-        return np.stack([iio.imread(file) for file in files])
-    if path.suffix.lower() == ".npy":
-        array: Frames = np.load(path)
-        return array
+        return read_folder(path)
+    if not path.stat().st_size:
+        raise ValueError("it is empty")
+    if path.suffix.lower() in (".npy", ".npz"):
+        return read_array(path)
     if path.suffix.lower() in (".gif", ".webp"):
-        return np.stack(list(iio.imiter(path, plugin="pillow")))
+        return read_animation(path)
     if iio.immeta(path, plugin="pyav").get("codec") in TEXTS:
         raise ValueError("it holds text")
     return np.stack(list(iio.imiter(path, plugin="pyav")))

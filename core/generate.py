@@ -115,7 +115,7 @@ def _generate(
     if isinstance(model, Model):
         facts = agreed(model.facts, config.trained)
     else:
-        facts = read_facts(config.model, config.trained)
+        facts = read_facts(config.model, config.trained, config.variant)
     config = resolve(config, facts, plugins.registry, portrait=material.portrait)
     plan = make_plan(config, facts)
     warn_if_open(config, plan)

@@ -6,6 +6,7 @@ H, W = rows, columns, 3 = red, green, blue.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,12 +16,18 @@ from PIL import Image
 from torch import Tensor
 
 from .conditioning import Conditioning, encode_images, end_ramp, going_to
+from .config import EMBEDDED
 from .footage import Frames, encode_video, fit_video, read_video
-from .image import ImageLike, fit_image, read_image
+from .image import EXAMPLE, ImageLike, example_image, fit_image, read_image
 
 if TYPE_CHECKING:
     from .config import Config
     from .model import Model
+
+logger = logging.getLogger("longtake")
+
+TOY_SIDE = 32  # pixels of the embedded model's worlds
+REAL_MODEL = "stabilityai/stable-video-diffusion-img2vid-xt"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +78,33 @@ def read_material(picture: ImageLike | None, config: Config) -> Material:
     end = read_image(config.end_image) if config.end_image else None
     if picture is None:
         assert earlier is not None, "there is an image or a video to continue"
-        return Material(Image.fromarray(earlier[-1]), end, earlier, from_earlier=True)
-    return Material(read_image(picture), end, earlier)
+        material = Material(Image.fromarray(earlier[-1]), end, earlier, from_earlier=True)
+    else:
+        material = Material(read_image(picture), end, earlier)
+    if config.model == EMBEDDED:
+        say_if_foreign_to_toy(material.start, material.end)
+    return material
+
+
+def say_if_foreign_to_toy(*pictures: Image.Image | None) -> None:
+    """Warn that the embedded model is a toy where it meets a picture that is not of its worlds.
+
+    Those are drawn at its own size; the only larger picture of them is the example that ships.
+    """
+    own = (TOY_SIDE, TOY_SIDE)
+    foreign = [each for each in pictures if each and each.size != own and not _is_example(each)]
+    if foreign:
+        logger.warning(
+            "this is the embedded model, a toy of %dx%d pixels that knows five drawn worlds (pan, zoom, orbit, comet,"
+            " two) and no photographs: it will not show what is in your picture of %dx%d. Name a real model, such as"
+            " --model %s (in Python model=...), or try the toy with its own image: longtake generate %s",
+            *(*own, *foreign[0].size, REAL_MODEL, EXAMPLE),
+        )
+
+
+def _is_example(picture: Image.Image) -> bool:
+    with Image.open(example_image()) as example:
+        return picture.size == example.size and picture.tobytes() == example.convert("RGB").tobytes()
 
 
 def encode_material(

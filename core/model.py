@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import SafetensorError
 
-from .budget.devices import is_here
-from .checkpoint.contents import refusal_of_pickle
+from .budget.devices import is_here, is_out_of_memory
 from .checkpoint.conversion import load_single_file
+from .checkpoint.expected import check_sizes
+from .checkpoint.folder import check_folder
 from .config import EMBEDDED
 from .errors import ModelError, first_line
-from .facts import ModelFacts, facts_from, folder_of, hub_hint, read_facts, single_file
+from .facts import ModelFacts, facts_from, read_facts, single_file
+from .places import folder_of, hub_hint
 
 if TYPE_CHECKING:
     from diffusers import StableVideoDiffusionPipeline
@@ -51,7 +52,7 @@ class Model:
         parts = (pipeline.unet, pipeline.vae, pipeline.scheduler)
         unet, vae = (sum(weights.numel() for weights in part.parameters()) for part in (pipeline.unet, pipeline.vae))
         facts = facts_from(name, (unet, vae), *(dict(part.config) for part in parts))
-        _check_sizes(pipeline, name)
+        check_sizes(name, pipeline.unet, pipeline.vae)
         return cls(pipeline, facts)
 
     @property
@@ -145,17 +146,15 @@ def load_model(
     """
     if weights not in (None, *STORED):
         raise ModelError(f"weights cannot be held in {weights!r}; known: {', '.join(STORED)}")
-    facts = read_facts(name, trained)
+    facts = read_facts(name, trained, variant)
     device = device if isinstance(device, torch.device) else choose_device(device)
     dtype = dtype if isinstance(dtype, torch.dtype) else choose_dtype(dtype, device)
     file = single_file(name)
     if file:
-        if variant:
-            raise ModelError(f"variant={variant!r} was asked for, but {name!r} is a single file, which has none")
         pipeline = load_single_file(file, facts.trained, dtype, torch.device("cpu") if in_turn else device)
     else:
         pipeline = _load_any(name, dtype, variant)
-    _check_sizes(pipeline, name)
+    check_sizes(name, pipeline.unet, pipeline.vae)
     if weights:
         pipeline.unet.enable_layerwise_casting(getattr(torch, STORED[weights]), dtype)
     return Model(pipeline, facts, device) if in_turn else Model(pipeline.to(device), facts)
@@ -166,38 +165,25 @@ def _load_any(name: str, dtype: torch.dtype, variant: str | None) -> StableVideo
     folder, failures = folder_of(name), []
     for candidate in [variant] if variant else _variants(folder, dtype):
         try:
-            return _load_pipeline(str(folder or name), dtype, candidate)
-        except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
+            place = folder or _downloaded(name, candidate)
+            if name != EMBEDDED:
+                check_folder(name, place, candidate)
+            return _load_pipeline(str(place), dtype, candidate)
+        except ModelError as error:
+            failures.append(str(error).removeprefix(f"model {name!r} cannot be loaded: "))
+        except Exception as error:  # the hub's client, diffusers and transformers raise whatever they stumble over
+            if is_out_of_memory(error):
+                raise
             failures.append(first_line(error))
     what = f" (variant {variant})" if variant else ""
     hint = "" if folder else hub_hint(name)
-    pickles = [
-        pickle
-        for part in ("unet", "vae", "image_encoder")
-        if folder and not any(folder.glob(f"{part}/*.safetensors"))
-        for pickle in sorted(folder.glob(f"{part}/*.bin"))
-    ]
-    if pickles:
-        hint = "".join(f"\n{pickle} {refusal_of_pickle(pickle)}" for pickle in pickles)
     raise ModelError(f"model {name!r}{what} cannot be loaded: " + "\n".join(dict.fromkeys(failures)) + hint)
 
 
-def _check_sizes(pipeline: StableVideoDiffusionPipeline, name: str) -> None:
-    """Find out now, and not in the middle of a run, that the parts do not fit each other as SVD's do."""
-    unet, vae = pipeline.unet, pipeline.vae
-    sizes = {
-        "channels into the UNet and twice those of the VAE's latents": (
-            unet.config.in_channels,
-            2 * vae.config.latent_channels,
-        ),
-        "numbers of conditioning (three times addition_time_embed_dim) and what the UNet's embedding takes": (
-            3 * unet.config.addition_time_embed_dim,
-            unet.add_embedding.linear_1.in_features,
-        ),
-    }
-    for what, (one, other) in sizes.items():
-        if one != other:
-            raise ModelError(f"model {name!r} is no SVD: {what} should be equal, got {one} and {other}")
+def _downloaded(name: str, variant: str | None) -> Path:
+    from diffusers import StableVideoDiffusionPipeline
+
+    return Path(StableVideoDiffusionPipeline.download(name, variant=variant, use_safetensors=True))
 
 
 def _load_pipeline(path: str, dtype: torch.dtype, variant: str | None) -> StableVideoDiffusionPipeline:

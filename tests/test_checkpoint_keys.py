@@ -34,7 +34,7 @@ def test_every_key_of_the_full_size_has_its_place(full, full_shapes):
     file = SingleFile.of(Checkpoint("svd_xt.safetensors", Path("svd_xt.safetensors"), full_shapes))
     configs = file.configs(25)
     assert {part: configs[part] for part in PUBLISHED} == PUBLISHED
-    sources = {part: sources_of(file, part, module) for part, module in full.items()}
+    sources = {part: sources_of(file, part, module.state_dict()) for part, module in full.items()}
     for part, module in full.items():
         assert sources[part].keys() == module.state_dict().keys()
     used = [source for named in sources.values() for source in named.values()]

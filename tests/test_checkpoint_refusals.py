@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from longtake import load_model, read_facts
 from longtake.core.errors import ModelError
-from longtake.core.facts import hub_hint
+from longtake.core.places import hub_hint
 
 UNET, VISUAL = "model.diffusion_model.", "conditioner.embedders.0.open_clip.model.visual."
 IN_TIME = "input_blocks.1.0.time_stack.in_layers.0.weight"

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 import longtake
-from longtake.core.facts import embedded_model
+from longtake.core.places import embedded_model
 from longtake.plugins.proving import commands
 from longtake.plugins.proving.architecture import Architecture, scheduler
 from longtake.plugins.proving.check import measure_pipeline

@@ -2,43 +2,24 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
-import shlex
-import subprocess
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
-from ..errors import ModelError, first_line
-from .layout import UNET, VAE, VISUAL
+from ..errors import ModelError, printable
+from ..readable import fault_of
+from .foreign import PICKLES, QUANTISED, SAFE, WHOLE, fault_of_weights, kind_of
+from .layout import UNET, VAE, VISUAL, of_no_use
 
-SAFE = ".safetensors"
-PICKLES = (".ckpt", ".pt", ".pth", ".bin")
-HEADER_MOST = 100_000_000  # bytes, as in safetensors' own reader
-NAMED = 3  # keys in an error, of however many
+NAMED = 3  # keys in a sentence, of however many
+LISTED = 10  # keys in lines of their own
+FLOATS = re.compile(r"(F64|F32|F16|BF16|F8_.*)$")
+EMA = "model_ema."
 
 PARTS = {UNET: "the UNet", VAE: "the VAE", VISUAL: "the image encoder"}
-# How keys look → what a file holds that has such keys and is no SVD; the first that fits.
-SEEMS = {
-    r"lora[_.]": "a LoRA, which changes a model and is none",
-    r"control_model\.|controlnet": "a ControlNet",
-    r"motion_modules\.": "a motion module for image models",
-    r"^(down|mid|up)_block.*\.temporal_": "the UNet of an SVD in diffusers' layout, which belongs into a folder",
-    r"^input_blocks\..*\.time_stack\.": "the UNet of an SVD by itself",
-    r"^model\.diffusion_model\.input_blocks\.": "a Stable Diffusion for images",
-    r"^(encoder|decoder)\.": "a VAE by itself",
-    r"^vision_model\.|^visual\.": "an image encoder by itself",
-}
-# How a file begins that is no safetensors file → what it is.
-BEGINNINGS = {
-    b"version https://git-lfs": "is a pointer of Git LFS and not the file itself; fetch that with: git lfs pull",
-    b"<": "is a web page, as one gets where a licence has to be accepted or one has to log in first; download it again",
-    b"PK\x03\x04": "",
-    b"\x80\x02": "",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +30,14 @@ class Checkpoint:
         name: as asked for.
         path: of the file.
         shapes: of its tensors, by key.
+        dtypes: of its tensors, by key, with safetensors' names for them.
 
     """
 
     name: str
     path: Path
     shapes: dict[str, tuple[int, ...]]
+    dtypes: dict[str, str] = field(default_factory=dict)
 
     def shape(self, key: str) -> tuple[int, ...]:
         """Return the shape of a tensor that has to be there.
@@ -82,10 +65,28 @@ class Checkpoint:
 
 def checkpoint_file(name: str) -> Path | None:
     """Return the file that a name of a model means, or None where it means a folder or a name on the hub."""
-    path = Path(name).expanduser()
+    path = path_of(name)
     if path.is_dir():
         return None
-    return path if path.is_file() or path.suffix.lower() in (SAFE, *PICKLES) else None
+    return path if path.exists() or path.suffix.lower() in (SAFE, *PICKLES) else None
+
+
+def path_of(name: str) -> Path:
+    """Return the path that a name of a model is, if it is one.
+
+    Raises:
+        ModelError: it can be none: it is empty or too long, or begins in the home of a user who does not exist.
+
+    """
+    if not name.strip():
+        raise ModelError("the model's name is empty; name a folder, a .safetensors file, or a model on the hub")
+    try:
+        path = Path(name).expanduser()
+        path.exists()
+    except (OSError, RuntimeError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise ModelError(f"model {printable(name)!r} cannot be looked for: {why}") from None
+    return path
 
 
 def open_checkpoint(name: str, path: Path) -> Checkpoint:
@@ -95,60 +96,68 @@ def open_checkpoint(name: str, path: Path) -> Checkpoint:
         ModelError: it is not there, no safetensors file, not whole, or holds something other than a whole SVD.
 
     """
-    if not path.exists():
-        raise ModelError(f"checkpoint {name!r} does not exist")
-    if path.suffix.lower() in PICKLES:
-        raise ModelError(f"checkpoint {name!r} {refusal_of_pickle(path)}")
     try:
-        with safe_open(path, "np") as file:  # torch would ask for as much address space as the whole file has
-            shapes = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
-        raise ModelError(f"checkpoint {name!r} {_fault(path, error)}") from None
-    checkpoint = Checkpoint(name, path, shapes)
+        shapes, dtypes = read_header(path)
+    except ValueError as error:
+        raise ModelError(f"checkpoint {name!r} {error}") from None
+    checkpoint = Checkpoint(name, path, shapes, dtypes)
+    _check_kind(checkpoint)
     _check_parts(checkpoint)
+    if fault := fault_of_numbers({key: dtype for key, dtype in dtypes.items() if not of_no_use(key, "")}):
+        raise ModelError(f"checkpoint {name!r} {fault}")
     return checkpoint
 
 
-def refusal_of_pickle(path: Path) -> str:
-    """Say why a pickle is never loaded, and how to make something of it that is."""
-    # transformers calls its weights otherwise where they are safe; and what is only named so must not be written over.
-    name = path.stem.replace("pytorch_model", "model") if path.stem.startswith("pytorch_model") else path.stem
-    name += "-converted" if path.suffix.lower() == SAFE else ""
-    source, target = (json.dumps(str(each), ensure_ascii=False) for each in (path, path.with_name(f"{name}{SAFE}")))
-    code = (
-        "import torch; from safetensors.torch import save_file; "
-        f'w = torch.load({source}, map_location="cpu", weights_only=True); w = w.get("state_dict", w); '
-        f"save_file({{k: v.contiguous().clone() for k, v in w.items() if torch.is_tensor(v)}}, {target})"
-    )
-    words = ["python", "-c", code]
+def read_header(path: Path) -> tuple[dict[str, tuple[int, ...]], dict[str, str]]:
+    """Return the shapes and the dtypes of the tensors of a safetensors file, by key.
+
+    Raises:
+        ValueError: it is none, or not whole; the message says what it is instead, as the end of a sentence.
+
+    """
+    if fault := fault_of(path):
+        raise ValueError(fault)
+    if path.suffix.lower() in PICKLES:
+        raise ValueError(fault_of_weights(path, ValueError(f"it is not named {SAFE}")))
+    try:
+        with safe_open(path, "np") as file:  # torch would ask for as much address space as the whole file has
+            slices = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118
+            return (
+                {key: tuple(each.get_shape()) for key, each in slices.items()},
+                {key: str(each.get_dtype()) for key, each in slices.items()},
+            )
+    except (OSError, SafetensorError) as error:
+        raise ValueError(fault_of_weights(path, error)) from None
+
+
+def fault_of_numbers(dtypes: Mapping[str, str]) -> str | None:
+    """Return why weights are no use in the numbers that they are held in, as the end of a sentence, or None."""
+    others = {key: dtype for key, dtype in dtypes.items() if not FLOATS.match(dtype) and "position_ids" not in key}
+    if not others:
+        return None
+    key, dtype = next(iter(others.items()))
     return (
-        "is a pickle, which may run any code when it is read, and is never loaded; this converts it, reading nothing"
-        f" but its weights:\n{subprocess.list2cmdline(words) if os.name == 'nt' else shlex.join(words)}"
+        f"holds {dtype} as {printable(key)}, in {len(others)} of {len(dtypes)} weights, and longtake knows no scale for"
+        " such; take one in float16, bfloat16 or float32"
     )
 
 
-def _fault(path: Path, error: Exception) -> str:
-    """Return what is wrong with a file that the library does not take for one of safetensors."""
-    try:
-        with path.open("rb") as file:
-            beginning = file.read(64)
-            length = int.from_bytes(beginning[:8], "little")
-            file.seek(8)
-            header = file.read(min(length, HEADER_MOST))
-        size = path.stat().st_size
-    except OSError as unread:
-        return f"cannot be read: {unread.strerror}"
-    for known, said in BEGINNINGS.items():
-        if beginning.startswith(known):
-            return said or refusal_of_pickle(path)
-    whole = 8 + length
-    try:
-        whole += max(entry["data_offsets"][1] for key, entry in json.loads(header).items() if key != "__metadata__")
-    except (ValueError, KeyError, TypeError, AttributeError):
-        whole = whole if beginning[8:9] == b"{" and length <= HEADER_MOST else 0
-    if size < whole:
-        return f"is cut off: of {whole} bytes {size} are there; download or copy it again"
-    return f"is no safetensors file: {first_line(error)}"
+def _check_kind(checkpoint: Checkpoint) -> None:
+    """Refuse what is an SVD in a way that is not read: quantised, or with the averages of its training beside it."""
+    quantised = [key for key in checkpoint.shapes if re.search(QUANTISED, key)]
+    if quantised:
+        raise ModelError(
+            f"checkpoint {checkpoint.name!r} is quantised: {len(quantised)} of its keys are scales, such as"
+            f" {some_of(quantised)}, which longtake does not read; take one in float16, bfloat16 or float32"
+        )
+    averages = checkpoint.under(EMA)
+    if averages:
+        beside = " beside another set" if checkpoint.under(UNET) else ""
+        raise ModelError(
+            f"checkpoint {checkpoint.name!r} was saved in the middle of a training: it holds averaged weights{beside}"
+            f" ({len(averages)} keys such as {some_of(averages[:1])}), which longtake does not read; save the set you"
+            f" want under {UNET} alone, or take a published file. {WHOLE[0].upper()}{WHOLE[1:]}"
+        )
 
 
 def _check_parts(checkpoint: Checkpoint) -> None:
@@ -157,8 +166,7 @@ def _check_parts(checkpoint: Checkpoint) -> None:
     there = {prefix: bool(checkpoint.under(prefix)) for prefix in PARTS}
     in_time = any(".time_stack." in key for key in checkpoint.under(UNET))
     if (there[UNET] and not in_time) or not any(there.values()):
-        kind = next((said for pattern, said in SEEMS.items() if any(re.search(pattern, key) for key in keys)), "")
-        seems = kind or (f"something else: {some_of(keys)}" if keys else "nothing")
+        seems = kind_of(keys) or (f"something else: {some_of(keys)}" if keys else "nothing")
         raise ModelError(
             f"checkpoint {name!r} holds no SVD in the original layout; it seems to hold {seems}. What is needed is a"
             f" whole one, such as svd_xt.safetensors"
@@ -177,12 +185,21 @@ def _check_parts(checkpoint: Checkpoint) -> None:
         )
 
 
+def said_of_keys(missing: list[str], unexpected: list[str]) -> str:
+    """Return which keys are missing and which are unexpected, in a sentence or in lines, or nothing where none are."""
+    found = {"missing": missing, "unexpected": unexpected}
+    return "; ".join(f"{what} keys: {len(keys)} ({all_of(keys)})" for what, keys in found.items() if keys)
+
+
 def all_of(keys: list[str]) -> str:
-    """Return all of some keys, each on a line of its own where they are many."""
-    return ", ".join(keys) if len(keys) <= NAMED else "".join(f"\n  {key}" for key in keys) + "\n"
+    """Return keys, each on a line of its own where they are many, but no more than can be looked through."""
+    if len(keys) <= NAMED:
+        return ", ".join(map(printable, keys))
+    more = f"\n  and {len(keys) - LISTED} more" if len(keys) > LISTED else ""
+    return "".join(f"\n  {printable(key)}" for key in keys[:LISTED]) + more + "\n"
 
 
 def some_of(keys: list[str]) -> str:
     """Return the first few of many keys, and how many more there are."""
     more = f" and {len(keys) - NAMED} more" if len(keys) > NAMED else ""
-    return ", ".join(keys[:NAMED]) + more
+    return ", ".join(map(printable, keys[:NAMED])) + more

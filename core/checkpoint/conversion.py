@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -9,7 +10,8 @@ from safetensors import safe_open
 from torch import Tensor
 
 from ..errors import ModelError
-from .contents import all_of
+from .contents import said_of_keys
+from .expected import empty_parts
 from .layout import VAE, Source, of_no_use, source_of
 
 if TYPE_CHECKING:
@@ -29,8 +31,7 @@ def load_single_file(
     """
     configs = file.configs(trained)
     parts = empty_parts(configs)
-    sources = {name: sources_of(file, name, part) for name, part in parts.items()}
-    _check_keys(file, parts, sources)
+    sources = check_keys(file, {name: part.state_dict() for name, part in parts.items()})
     with safe_open(file.checkpoint.path, "pt") as opened:
         for name, part in parts.items():
             weights = {}
@@ -55,42 +56,37 @@ def load_single_file(
     )
 
 
-def empty_parts(configs: dict[str, dict[str, Any]]) -> dict[str, torch.nn.Module]:
-    """Return the UNet, the VAE and the image encoder without weights, which take no memory."""
-    from accelerate import init_empty_weights
-    from diffusers import AutoencoderKLTemporalDecoder, UNetSpatioTemporalConditionModel
-    from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
-
-    with init_empty_weights():
-        return {
-            "unet": UNetSpatioTemporalConditionModel(**configs["unet"]),
-            "vae": AutoencoderKLTemporalDecoder(**configs["vae"]),
-            "image_encoder": CLIPVisionModelWithProjection(CLIPVisionConfig(**configs["image_encoder"])),
-        }
-
-
-def sources_of(file: SingleFile, name: str, part: torch.nn.Module) -> dict[str, Source]:
+def sources_of(file: SingleFile, name: str, keys: Iterable[str]) -> dict[str, Source]:
     """Return where each weight of a part comes from; a VAE without ``quant_conv`` has none that has to come."""
     without = file.encoder == VAE and not file.checkpoint.under(f"{VAE}quant_conv.")
     places = file.places[name]
-    return {key: source_of(key, places) for key in part.state_dict() if not (without and key.startswith("quant_conv."))}
+    return {key: source_of(key, places) for key in keys if not (without and key.startswith("quant_conv."))}
 
 
-def _check_keys(file: SingleFile, parts: dict[str, torch.nn.Module], sources: dict[str, dict[str, Source]]) -> None:
+def check_keys(file: SingleFile, likes: Mapping[str, Mapping[str, Tensor]]) -> dict[str, dict[str, Source]]:
+    """Return where the weights of each part come from, if they are all there, have their shapes, and nothing else is.
+
+    Args:
+        file: whose keys and shapes are looked at.
+        likes: the weights that each part has, of which only the shapes count.
+
+    Raises:
+        ModelError: with the keys.
+
+    """
+    sources = {name: sources_of(file, name, like) for name, like in likes.items()}
     shapes, name = file.checkpoint.shapes, file.checkpoint.name
-    used = {source.key: part for part, named in sources.items() for source in named.values()}
-    missing = [key for key in used if key not in shapes]
+    used = {source.key for named in sources.values() for source in named.values()}
+    missing = [key for named in sources.values() for source in named.values() if (key := source.key) not in shapes]
     unexpected = [key for key in shapes if key not in used and not of_no_use(key, file.encoder)]
-    found = {"missing": missing, "unexpected": unexpected}
-    said = [f"{what} keys: {len(keys)} ({all_of(keys)})" for what, keys in found.items() if keys]
-    if said:
-        raise ModelError(f"checkpoint {name!r} is no whole SVD; {'; '.join(said)}")
+    if said := said_of_keys(list(dict.fromkeys(missing)), unexpected):
+        raise ModelError(f"checkpoint {name!r} is no whole SVD; {said}")
     for part, named in sources.items():
-        like = parts[part].state_dict()
         for key, source in named.items():
-            wanted, got = _original_shape(source, tuple(like[key].shape)), shapes[source.key]
+            wanted, got = _original_shape(source, tuple(likes[part][key].shape)), shapes[source.key]
             if got[: len(wanted)] != wanted or any(size != 1 for size in got[len(wanted) :]):
                 raise ModelError(f"checkpoint {name!r} is no SVD: {source.key} should be {wanted}, got {got}")
+    return sources
 
 
 def _original_shape(source: Source, shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -20,7 +20,7 @@ from ..budget.devices import is_out_of_memory
 from ..config import STRATEGY_KINDS, Config
 from ..contracts import Span
 from ..defaults import resolve
-from ..errors import ConfigError, LongtakeError, PluginError
+from ..errors import ConfigError, LongtakeError, PluginError, printable_lines
 from ..facts import read_facts
 from ..files.video import sidecar_path
 from ..generate import generate as generate_video
@@ -179,7 +179,7 @@ def _resolved(
 ) -> tuple[Any, Any]:
     """Return the config with nothing left to choose, and the facts of its model."""
     config = asked_config(plugins.registry, image, options)
-    facts = read_facts(config.model, config.trained)
+    facts = read_facts(config.model, config.trained, config.variant)
     portrait = False
     if config.image or config.continues:
         portrait = read_material(config.image, config).portrait
@@ -218,5 +218,5 @@ def main(arguments: list[str] | None = None) -> NoReturn:
 
 def _fail(message: str) -> NoReturn:
     screen.print("[bold red]error:[/] ", end="")
-    screen.print(message, markup=False, soft_wrap=True)
+    screen.print(printable_lines(message), markup=False, soft_wrap=True)
     sys.exit(PROBLEM)

@@ -20,6 +20,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from ..errors import printable_lines
 from ..hookspecs import hookimpl
 from ..run import Run, Step
 
@@ -64,12 +65,14 @@ class ProgressDisplay:
     def longtake_run_started(self, run: Run) -> None:
         """Say what will be made."""
         config, facts = run.config, run.model.facts
-        times = f"{run.plan.frames / facts.trained:.3g} x the {facts.trained} that {facts.name} was trained on"
+        name = printable_lines(facts.name)
+        times = f"{run.plan.frames / facts.trained:.3g} x the {facts.trained} that {name} was trained on"
         if not self.bars.disable:
             self.bars.console.print(
                 f"{run.plan.frames} frames ({times}), {config.width}x{config.height}, {run.plan.steps} steps, "
                 f"motion bucket {config.motion_bucket:g}, seed {config.seed}, {config.dtype} on {config.device}",
                 soft_wrap=True,
+                markup=False,
             )
         self.bars.update(self.load, completed=1)
         assert config.sampling
@@ -95,15 +98,38 @@ class ProgressDisplay:
         self.console.print(
             f"{result.length / config.output_fps:.1f} s of video at {config.output_fps:g} frames per second; "
             f"denoised in {seconds['denoise']:.1f} s ({seconds['median step']:.2f} s a step), "
-            f"decoded in {seconds['decode']:.1f} s\nhow to make it again: {sidecar}",
+            f"decoded in {seconds['decode']:.1f} s\nhow to make it again: {printable_lines(str(sidecar))}",
             soft_wrap=True,
+            markup=False,
         )
 
 
+class _Notes(logging.Formatter):
+    """Notes on one line or several, of which no character is a command to the terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable_lines(super().format(record))
+
+
+class _Once(logging.Filter):
+    """Lets each note pass once: a search makes many videos, and each says the same."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.said: set[str] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        said = record.getMessage()
+        is_new = said not in self.said
+        self.said.add(said)
+        return is_new
+
+
 def show_notes() -> None:
-    """Print what longtake itself has to say, such as that a size was rounded."""
+    """Print what longtake itself has to say, such as that a size was rounded: each note once."""
     handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("note: %(message)s"))
+    handler.setFormatter(_Notes("note: %(message)s"))
+    handler.addFilter(_Once())
     logger = logging.getLogger("longtake")
     logger.handlers, logger.propagate = [handler], False
 
@@ -111,7 +137,7 @@ def show_notes() -> None:
 def silence_libraries() -> None:
     """Keep warnings of libraries off the screen: what goes wrong is said in longtake's own words."""
     os.environ.setdefault("HF_HUB_VERBOSITY", "critical")  # it sets its own level when it is imported
-    warnings.filterwarnings("ignore", module=r"(diffusers|transformers|huggingface_hub)\.")
+    warnings.filterwarnings("ignore", module=r"(diffusers|transformers|huggingface_hub|PIL)\.")
     for library in ("huggingface_hub", "diffusers", "transformers"):
         logging.getLogger(library).setLevel(logging.CRITICAL)
 

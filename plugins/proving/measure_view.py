@@ -8,7 +8,9 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from ...core.errors import printable
 from ...core.files.picture import save_figure
 from .video_measures import Measure
 
@@ -43,7 +45,7 @@ def print_table(measured: Measured) -> None:
     table = Table()
     table.add_column("measure", style="bold")
     for video in measured:
-        table.add_column(Path(video).name, justify="right")
+        table.add_column(Text(printable(Path(video).name)), justify="right")
     for title in ("unit", "better"):
         table.add_column(title)
     for measures in zip(*measured.values(), strict=True):
@@ -70,8 +72,14 @@ def draw(measured: Measured, path: Path) -> None:
             panel.axis("off")
             continue
         for video, measures in measured.items():
-            panel.plot(measures[index].curve, label=Path(video).name)
+            panel.plot(measures[index].curve, label=_label(video))
         panel.set(title=names[index], xlabel="frame")
         panel.set_ylim(bottom=0)
     panels[0].legend(frameon=False)
     save_figure(figure, path)
+
+
+def _label(video: str) -> str:
+    """Return the name of a video as matplotlib draws it: no formula, and shown although it begins with a dash below."""
+    name = printable(Path(video).name).replace("$", r"\$")
+    return f" {name}" if name.startswith("_") else name

@@ -47,7 +47,7 @@ def extend(plugins: Plugins, /, video: Path, output: Path, overwrite: bool, quie
         raise click.UsageError("say how many frames the video grows by, such as: --frames 28")
     if config.continues is not None:
         raise click.UsageError(f"{video} is what is continued; leave --continues {config.continues} out")
-    facts, sampling = read_facts(config.model, config.trained), config.sampling or Chain()
+    facts, sampling = read_facts(config.model, config.trained, config.variant), config.sampling or Chain()
     span = Span(frames=config.frames, trained=facts.trained)
     frames_FHW3 = read_video(video)
     shared = min(sampling.shared(span), len(frames_FHW3))

@@ -56,7 +56,7 @@ def tune(
         portrait = picture.height > picture.width
     elif not worlds:
         raise LongtakeError("name an image to tune on, or --worlds N for clips whose truth is known")
-    facts = read_facts(config.model, config.trained)
+    facts = read_facts(config.model, config.trained, config.variant)
     named = [kind for kind in STRATEGY_KINDS if getattr(config, kind)]
     whole = resolve(config.model_copy(update={"seed": config.seed or 0}), facts, plugins.registry, portrait=portrait)
     space = [parse(text, whole) for text in searched]
