@@ -29,6 +29,7 @@ from ..manager import Plugins, load_plugins, offer_commands
 from ..material import read_material
 from ..plan import make_plan
 from ..rings import warn_if_open
+from .decode import decode
 from .listing import plugin_rows, print_plugins, print_strategies, strategy_rows
 from .options import asked_config, config_options, json_option, no_plugins_option
 from .plan_tables import print_tables
@@ -45,6 +46,9 @@ screen = Console(stderr=True, highlight=False)
 @no_plugins_option
 def cli(**_: bool) -> None:
     """Long videos from Stable Video Diffusion, without training."""
+
+
+cli.add_command(decode)
 
 
 @cli.command("generate")

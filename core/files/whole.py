@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import OutputError
-
-
-def part_of(path: Path) -> Path:
-    """Return the name under which a file grows: hidden, beside it, with the same ending."""
-    return path.with_name(f".{path.stem}.part-{os.getpid()}{path.suffix}")
+from .claims import claimed, part_of
 
 
 def make_folder(path: Path) -> None:
@@ -42,9 +37,11 @@ def whole_file(path: Path, what: str | None = None) -> Iterator[Path]:
     """
     part = part_of(path)
     try:
-        yield part
-        part.replace(path)
+        with claimed(path, wanted=False):
+            try:
+                yield part
+                part.replace(path)
+            finally:
+                part.unlink(missing_ok=True)
     except OSError as error:
         raise OutputError(f"cannot write {what or path}: {error.strerror or error}") from None
-    finally:
-        part.unlink(missing_ok=True)
