@@ -25,6 +25,7 @@ from ..errors import OutputError
 logger = logging.getLogger("longtake")
 
 ENDING = ".claim"
+BEGINNING = b'{"longtake"'
 OLDER = "-older"
 TRIES = 10
 NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
@@ -103,18 +104,19 @@ def _claim(path: Path, file: Path) -> int | None:
         owner = _owner(file.read_bytes()) if file.exists() else None
         who = f" (process {owner['process']} on {owner['machine'][0]})" if owner else ""
         raise OutputError(f"{path} is being written by another run{who}; wait for it, or give the output another name")
-    if os.fstat(lock).st_size and _owner(file.read_bytes()) is None:
+    try:
+        if (found := file.read_bytes()) and not found.startswith(BEGINNING):
+            raise OutputError(f"{file} is no file of longtake, which claims {path.name} by that name; move it away")
+        part = part_of(path)
+        os.ftruncate(lock, 0)
+        owned = {"longtake": "claim", "process": os.getpid(), "machine": _machine()}
+        os.write(lock, json.dumps(owned | {"parts": [part.name, older_of(part).name]}).encode())
+    except OutputError:
         os.close(lock)
-        raise OutputError(f"{file} is no file of longtake, which needs that name to claim {path.name}; move it away")
-    part = part_of(path)
-    owned = {
-        "longtake": "claim",
-        "process": os.getpid(),
-        "machine": _machine(),
-        "parts": [part.name, older_of(part).name],
-    }
-    os.ftruncate(lock, 0)
-    os.write(lock, json.dumps(owned).encode())
+        raise
+    except BaseException:
+        _release(file, lock)
+        raise
     return lock
 
 

@@ -71,6 +71,8 @@ def check_preview(path: Path) -> None:
     if not _can_be_saved(path.suffix.lower()):
         known = sorted(filter(_can_be_saved, Image.registered_extensions()))
         raise OutputError(f"preview {path} must end in that of a picture, such as .png; known: {', '.join(known)}")
+    if path.exists() and not path.is_file():
+        raise OutputError(f"preview {path} is a folder, a device or a pipe, which is not replaced")
     if not path.parent.is_dir():
         raise OutputError(f"preview folder {path.parent} does not exist; make it first")
 

@@ -12,6 +12,23 @@ from .sources import Named, check_apart
 from .video import check_name, check_output, sidecar_path
 
 
+def written_by(output: Path | None, preview: str | None) -> list[Named]:
+    """Return what a run writes: the output, its record, the preview.
+
+    Raises:
+        OutputError: a name is none of a file that can be written.
+
+    """
+    written = []
+    if output is not None:
+        check_name(output)
+        written += [Named("output", output), Named("record", sidecar_path(output))]
+    if preview is not None:
+        check_preview(Path(preview))
+        written.append(Named("preview", Path(preview)))
+    return written
+
+
 @contextmanager
 def reserved(
     output: Path | None, read: Iterable[Named], *, overwrite: bool, preview: str | None = None
@@ -29,13 +46,7 @@ def reserved(
             run that is under way.
 
     """
-    written = []
-    if output is not None:
-        check_name(output)
-        written += [Named("output", output), Named("record", sidecar_path(output))]
-    if preview is not None:
-        check_preview(Path(preview))
-        written.append(Named("preview", Path(preview)))
+    written = written_by(output, preview)
     check_apart(written, read)
     with ExitStack() as claims:
         for _, path in written:

@@ -17,8 +17,9 @@ from ..facts import embedded_model
 if TYPE_CHECKING:
     from ..manager import Plugins
 
-# What is read of a folder of frames or of a model in diffusers' layout.
-READ_OF_A_FOLDER = ("*.png", "model_index.json", "longtake.json", "*/*.json", "*/*.safetensors")
+INDEX = "model_index.json"  # of a model in diffusers' layout
+READ_OF_A_MODEL = (INDEX, "longtake.json", "*/*.json", "*/*.safetensors")
+READ_OF_A_VIDEO = ("*.png",)
 
 
 class Named(NamedTuple):
@@ -74,7 +75,7 @@ def _code(plugins: Plugins) -> Iterator[tuple[str, Path]]:
                 yield name, Path(file)
 
 
-def check_apart(written: Sequence[Named], read: Iterable[Named] = ()) -> None:
+def check_apart(written: Sequence[Named], sources: Iterable[Named] = ()) -> None:
     """See that nothing that is written takes the place of what is read, or of what else is written.
 
     Links, hard links and relative names are followed. A folder that is written loses all that it holds; of a folder
@@ -88,10 +89,9 @@ def check_apart(written: Sequence[Named], read: Iterable[Named] = ()) -> None:
         for other in written[:number]:
             if _takes_place_of(path, other.path) or _takes_place_of(other.path, path):
                 raise OutputError(f"{role} {path} takes the place of {other.role} {other.path}; give it another name")
-    for source in read:
-        files = [source.path]
-        if source.path.is_dir():
-            files += [file for pattern in READ_OF_A_FOLDER for file in source.path.glob(pattern)]
+    for source in sources:
+        read = READ_OF_A_MODEL if (source.path / INDEX).exists() else READ_OF_A_VIDEO
+        files = [source.path, *(file for pattern in read for file in source.path.glob(pattern))]
         for role, path in written:
             for file in files:
                 if _takes_place_of(path, file):
