@@ -100,7 +100,7 @@ def test_everything_that_a_generation_reads_is_known(here, builtins, plugins_wit
     assert found == {"a.png", "b.png", "c.mp4", "m.safetensors", "n.npy"}
     assert [named.role for named in sources_of(Config())] == ["the model"]
     picture.save(here / "opened.png")
-    assert Path(here / "opened.png") in [named.path for named in sources_of(Config(), None, Image.open("opened.png"))]
+    assert Path("opened.png") in [named.path for named in sources_of(Config(), None, Image.open("opened.png"))]
 
 
 CASES = {
@@ -199,7 +199,9 @@ def test_what_the_limits_allow_can_be_written_and_beyond_is_refused(here, ending
                 writer.write(np.zeros((8, 8, 3), np.uint8))
     with open_video(output, fps=7, frames=1) as writer:
         writer.write(np.zeros((2, limits.side, 3), np.uint8))
-    with pytest.raises(OutputError, match=f"{ending} holds .* frames per second, got 0.0001; give another --output-fps"):
+    with pytest.raises(
+        OutputError, match=f"{ending} holds .* frames per second, got 0.0001; give another --output-fps"
+    ):
         check_limits(output, Config(width=8, height=8, output_fps=1e-4))
     with pytest.raises(OutputError, match=rf"holds up to {limits.side} pixels a side, got 64x\d+; make"):
         check_limits(output, Config(width=1, height=limits.side // 64 + 1, enlarge=64))

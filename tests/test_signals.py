@@ -69,7 +69,9 @@ def test_under_nohup_a_run_goes_on_and_what_sigkill_leaves_the_next_run_removes(
     process.kill()
     process.communicate()
     assert {".out.mp4.claim", ".out.mp4.json.claim", ".p.png.claim"} <= set(os.listdir(folder))
-    cli("generate", "start.png", "--model", "{tiny}", "--steps", "1", "--width", "32", "--height", "32", "-o", "out.mp4")
+    cli(
+        "generate", "start.png", "--model", "{tiny}", "--steps", "1", "--width", "32", "--height", "32", "-o", "out.mp4"
+    )
     assert set(os.listdir(folder)) - {"p.png"} == before | {"out.mp4", "out.mp4.json"}
 
 
@@ -196,7 +198,7 @@ def test_ctrl_c_while_ffmpeg_writes_is_ctrl_c_and_leaves_no_file(tmp_path, endin
         text=True,
         check=False,
         timeout=60,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert done.stderr == ""
     assert done.stdout == "stopped\n"
