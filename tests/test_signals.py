@@ -16,6 +16,7 @@ from program import PROGRAM
 
 from longtake import open_video
 from longtake.core.cli import entry
+from longtake.core.errors import OutputError
 from longtake.core.files.encoders import Sink
 
 SIGNALS = {"SIGTERM": 143, "SIGHUP": 129, "SIGQUIT": 131, "SIGINT": 130}
@@ -160,7 +161,7 @@ def test_whatever_is_raised_in_a_callback_of_ffmpeg_comes_out_and_no_file_takes_
         self.file = Failing(self.file)
 
     monkeypatch.setattr(Sink, "__init__", failing)
-    expected = Exception if error is OSError else error  # an OutputError
+    expected = OutputError if error is OSError else error
     with pytest.raises(expected, match="stop"), open_video(tmp_path / "out.mp4", fps=7, frames=6) as writer:
         for frame in noise:
             writer.write(frame)
