@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,13 +16,17 @@ from .budget.decoding import fit_decoding
 from .budget.denoising import fit_memory
 from .config import Config, load_config
 from .decoding.frugal import decode_frugally
+from .decoding.writing import write_video
 from .defaults import resolve
 from .engine.split import Split
 from .engine.wrapped import weights_come_and_go
 from .errors import ConfigError
 from .facts import agreed, read_facts
-from .files.sidecar import record, write_record
-from .files.video import VideoWriter, check_output, open_video
+from .files.latents import kept_if_lost
+from .files.limits import check_limits
+from .files.reserved import reserved
+from .files.sidecar import digests, record, write_record
+from .files.sources import sources_of
 from .image import EXAMPLE, ImageLike, example_image
 from .manager import Plugins, load_plugins, versions
 from .material import encode_material, read_material
@@ -95,28 +97,28 @@ def generate(
     plugins = plugins or load_plugins()
     with blaming(plugins):
         config, picture = _asked(image, model, options, plugins)
-        return _generate(
-            config, picture, Path(output) if output is not None else None, overwrite, model, plugins, keep_frames
-        )
+        path = Path(output) if output is not None else None
+        with reserved(path, sources_of(config, plugins, picture), overwrite=overwrite, preview=config.preview):
+            return _generate(config, picture, path, model, plugins, keep_frames)
 
 
 def _generate(
     config: Config,
     picture: ImageLike | None,
     output: Path | None,
-    overwrite: bool,
     model: str | Model | None,
     plugins: Plugins,
     keep_frames: bool,
 ) -> Result:
-    if output:
-        check_output(output, overwrite=overwrite, sources=(config.continues,))
+    sha256 = digests(config) if output else {}  # of what is read now
     material = read_material(picture, config)
     if isinstance(model, Model):
         facts = agreed(model.facts, config.trained)
     else:
         facts = read_facts(config.model, config.trained, config.variant)
     config = resolve(config, facts, plugins.registry, portrait=material.portrait)
+    if output:
+        check_limits(output, config)
     plan = make_plan(config, facts)
     warn_if_open(config, plan)
     memory, decoding = _fitted(config, facts, model)
@@ -124,33 +126,38 @@ def _generate(
     assert config.seed is not None and config.sampling
     timings: dict[str, float] = {}
     with timed(timings, "load"):
-        loaded = (
-            model
-            if isinstance(model, Model)
-            else load_model(
-                config.model,
-                dtype=config.dtype,
-                device=config.device,
-                variant=config.variant,
-                weights=config.weights,
-                trained=facts.trained,
-                in_turn=True,  # what is not at work leaves its room to what is
-            )
-        )
+        loaded = model if isinstance(model, Model) else load_for(config, facts)
     generator = torch.Generator().manual_seed(config.seed)  # on the CPU: the same noise on every device
     shared = config.sampling.shared(plan.span)
     material = material.fitted(config, shared)
     with timed(timings, "encode"):
         conditioning, before_BFCYX = encode_material(loaded, material, config, shared, generator)
-    run = Run(config, loaded, plan, material.start, conditioning, output, timings, before_BFCYX=before_BFCYX)
+    run = Run(
+        *(config, loaded, plan, material.start, conditioning, output, timings),
+        before_BFCYX=before_BFCYX,
+        sha256=sha256,
+    )
     plugins.manager.hook.longtake_run_started(run=run)
     latents_BFCYX = _denoise(run, memory, plugins.manager.hook, generator)
-    frames = _decode(run, decoding, plugins.manager.hook, latents_BFCYX[0], keep_frames, material.earlier_FHW3)
+    frames = _decode(run, decoding, plugins, latents_BFCYX[0], keep_frames, material.earlier_FHW3)
     length = run.new + len(material.earlier_FHW3 if material.earlier_FHW3 is not None else ())
     if output:
         write_record(output, record(run, versions(plugins)))
     plugins.manager.hook.longtake_run_finished(run=run)
     return Result(frames, latents_BFCYX[0].cpu(), config, run.timings, output, length)
+
+
+def load_for(config: Config, facts: ModelFacts) -> Model:
+    """Load the model of a resolved config; its parts are on the device one after another."""
+    return load_model(
+        config.model,
+        dtype=config.dtype,
+        device=config.device,
+        variant=config.variant,
+        weights=config.weights,
+        trained=facts.trained,
+        in_turn=True,
+    )
 
 
 def _fitted(config: Config, facts: ModelFacts, model: str | Model | None) -> tuple[MemoryPlan, DecodePlan]:
@@ -226,37 +233,20 @@ def _denoise(run: Run, memory: MemoryPlan, hooks: pluggy.HookRelay, generator: t
 def _decode(
     run: Run,
     decoding: DecodePlan,
-    hooks: pluggy.HookRelay,
+    plugins: Plugins,
     latents_FCYX: Tensor,
     keep: bool,
     earlier: np.ndarray | None,
 ) -> np.ndarray | None:
-    """Decode in chunks, each of which goes to the file and to whoever watches as soon as it is there.
+    """Decode in chunks, each of which goes to the file and to whoever watches as soon as it is there."""
+    shared = run.plan.frames - run.new
 
-    A video that is continued comes first, as it was; of what has been decoded, the frames that it shares are left out.
-    """
-    config, first = run.config, 0
-    kept = [] if earlier is None else [earlier]
-    frames = run.new + sum(map(len, kept))
+    def watch(frames: np.ndarray, first: int) -> None:
+        plugins.manager.hook.longtake_frames_decoded(run=run, frames=frames, first=first)
+
+    def describe() -> dict[str, Any]:
+        return record(run, versions(plugins)) | {"shared": shared}
+
     chunks = decode_frugally(run.model, latents_FCYX, decoding)
-    file = (
-        open_video(run.output, fps=config.output_fps or config.fps, frames=frames, enlarge=config.enlarge)
-        if run.output
-        else nullcontext()
-    )
-    with timed(run.timings, "decode"), file as writer:
-        _write(writer, earlier if earlier is not None else ())
-        for chunk in chunks:
-            new = chunk[max(0, run.plan.frames - run.new - first) :]
-            _write(writer, new)
-            hooks.longtake_frames_decoded(run=run, frames=chunk, first=first)
-            first += len(chunk)
-            if keep:
-                kept.append(new)
-    return np.concatenate(kept) if keep else None
-
-
-def _write(writer: VideoWriter | None, frames: Iterable[np.ndarray]) -> None:
-    if writer:
-        for frame in frames:
-            writer.write(frame)
+    with timed(run.timings, "decode"), kept_if_lost(latents_FCYX, run.output, describe):
+        return write_video(chunks, run.output, run.config, shared, earlier, watch, keep=keep)

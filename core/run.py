@@ -35,6 +35,7 @@ class Run:
         timings: seconds by name of a part; plugins may add theirs.
         engine: that runs the UNet, while it denoises.
         before_BFCYX: latents with which the video begins, where it continues another one; scaled.
+        sha256: of the files that it was made from, by path, as they were when they were read.
 
     """
 
@@ -47,6 +48,7 @@ class Run:
     timings: dict[str, float] = field(default_factory=dict)
     engine: Engine | None = None
     before_BFCYX: Tensor | None = None
+    sha256: dict[str, str] = field(default_factory=dict)
 
     @property
     def new(self) -> int:

@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..core.conditioning import to_pixels
-from ..core.errors import OutputError
+from ..core.files.limits import check_preview
 from ..core.files.whole import whole_file
 from ..core.hookspecs import hookimpl
 
@@ -33,11 +33,7 @@ HEIGHT = 96
 def longtake_run_started(run: Run) -> None:
     """Find out that the picture cannot be written before anything is computed."""
     if run.config.preview:
-        path = Path(run.config.preview)
-        if path.suffix.lower() not in Image.registered_extensions():
-            raise OutputError(f"preview {path} must end in that of a picture, such as .png")
-        if not path.parent.is_dir():
-            raise OutputError(f"preview folder {path.parent} does not exist; make it first")
+        check_preview(Path(run.config.preview))
 
 
 @hookimpl

@@ -141,15 +141,19 @@ def test_an_unknown_command_or_option_says_where_help_is(cli):
     assert "see: longtake generate --help" in done.stderr
 
 
-def test_a_disk_that_is_full_is_a_sentence_and_leaves_nothing(cli, folder):
+def test_a_disk_that_is_full_is_a_sentence_and_leaves_nothing_but_the_latents(cli, folder):
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000))
 
     before = contents(folder)
     size = ("--steps", "1", "--width", "64", "--height", "64")
     done = cli("generate", "start.png", "-o", "out.npy", "--model", "{tiny}", *size, "-q", code=2, before=limit)
-    assert done.stderr == "error: cannot write out.npy: File too large\n"
+    assert done.stderr == (
+        "error: cannot write out.npy: File too large\nthe latents are kept in out.npy.latents.safetensors; to make the"
+        " video from them: longtake decode out.npy.latents.safetensors -o out.npy\n"
+    )
     assert done.stdout == ""
+    (folder / "out.npy.latents.safetensors").unlink()
     assert contents(folder) == before
 
 

@@ -77,7 +77,8 @@ def test_a_video_does_not_take_its_own_place(cli, folder):
     before = np.zeros((5, 24, 32, 3), dtype=np.uint8)
     np.save(folder / "a.npy", before)
     words = ("extend", "a.npy", "--model", "{tiny}", *SMALL, "--frames", "4", "--overwrite", "-o", "./a.npy")
-    assert "a.npy is what the video is made from; give the output another name" in cli(*words, code=2).stderr
+    said = "output a.npy would take the place of the video that is continued, a.npy; give the output another name"
+    assert said in cli(*words, code=2).stderr
     assert np.array_equal(np.load(folder / "a.npy"), before)
 
 

@@ -22,6 +22,9 @@ from ..contracts import Span
 from ..defaults import resolve
 from ..errors import ConfigError, LongtakeError, PluginError, printable_lines
 from ..facts import read_facts
+from ..files.picture import check_picture
+from ..files.reserved import written_by
+from ..files.sources import Named, check_apart, sources_of
 from ..files.video import sidecar_path
 from ..generate import generate as generate_video
 from ..image import read_image
@@ -29,8 +32,9 @@ from ..manager import Plugins, load_plugins, offer_commands
 from ..material import read_material
 from ..plan import make_plan
 from ..rings import warn_if_open
+from .decode import decode
 from .listing import plugin_rows, print_plugins, print_strategies, strategy_rows
-from .options import asked_config, config_options, json_option, no_plugins_option
+from .options import asked_config, config_file_of, config_options, json_option, no_plugins_option
 from .plan_tables import print_tables
 from .plan_view import Needs, as_data
 from .progress import ProgressDisplay, show_notes, silence_libraries, silence_models
@@ -48,6 +52,9 @@ def cli(**_: bool) -> None:
     """Long videos from Stable Video Diffusion, without training."""
 
 
+cli.add_command(decode)
+
+
 @cli.command("generate")
 @click.argument("image", required=False)
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="File (.mp4 .webm .gif .webp .npy) or folder.")
@@ -63,14 +70,18 @@ def generate_command(
 
     What is not said is chosen from the model and from the length asked for; see 'longtake config'.
     """
+    read = config_file_of(options)
     config = asked_config(plugins.registry, image, options)
     if output is None:
         raise click.UsageError("say where the video goes, such as: -o out.mp4")
-    generate_and_report(plugins, config, output, overwrite=overwrite, quiet=quiet)
+    generate_and_report(plugins, config, output, read, overwrite=overwrite, quiet=quiet)
 
 
-def generate_and_report(plugins: Plugins, config: Config, output: Path, *, overwrite: bool, quiet: bool) -> None:
-    """Make a video, showing how far it is, and say where it lies."""
+def generate_and_report(
+    plugins: Plugins, config: Config, output: Path, read: list[Named], *, overwrite: bool, quiet: bool
+) -> None:
+    """Make a video, showing how far it is, and say where it lies; ``read`` is what the config was read from."""
+    check_apart(written_by(output, config.preview), read)
     silence_models()
     with ProgressDisplay(screen, visible=not quiet) as display:
         plugins.manager.register(display, "progress")
@@ -105,7 +116,10 @@ def plan_command(
     plugins: Plugins, /, image: str | None, output: Path | None, step: int, as_json: bool, **options: Any
 ) -> None:
     """Show what a generation would do, without loading a model: positions, windows, noise, guidance, sigmas, memory."""
+    read = config_file_of(options)
     config, facts = _resolved(plugins, image, options, elsewhere=True)
+    if output:
+        check_picture(output, [*read, *sources_of(config, plugins)])
     if config.steps is not None and step > config.steps:
         raise LongtakeError(f"--step {step} is beyond the last of {config.steps} steps")
     assert config.sampling and config.frames

@@ -10,6 +10,7 @@ import rich_click as click
 from pydantic.fields import FieldInfo
 
 from ..config import STRATEGY_KINDS, Config, load_config, merge, read_config_file
+from ..files.sources import Named
 from ..image import EXAMPLE, example_image
 from ..registry import Registry
 
@@ -44,6 +45,11 @@ PANELS = {
     ),
     "Strategies": STRATEGY_KINDS,
 }
+
+
+def config_file_of(options: dict[str, Any]) -> list[Named]:
+    """Return the config file of a command line, if it names one; :func:`asked_config` takes it out of the options."""
+    return [Named("the config file", options["config_file"])] if options["config_file"] else []
 
 
 def no_plugins_option(command: Command) -> Command:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import imageio.v3 as iio
 import numpy as np
+
+Answer = TypeVar("Answer")
 
 
 class Encoder(Protocol):
@@ -82,15 +84,17 @@ class VideoFile:
 
     def close(self) -> None:
         """Finish the file."""
-        self.file.close()
-        self.sink.close()
-        self.sink.check()
+        try:
+            self.file.close()
+        finally:
+            self.sink.close()
+            self.sink.check()
 
 
 class Sink:
-    """A file for FFmpeg that keeps its first error to itself until it is asked for.
+    """A file for FFmpeg that keeps whatever is first raised in a callback, for :meth:`check` to raise it again.
 
-    An exception inside FFmpeg's callbacks would come out as another one, later, or as noise on the screen.
+    An exception that leaves a callback is dropped by FFmpeg's bindings, with or without a traceback on the screen.
     """
 
     def __init__(self, path: Path) -> None:
@@ -98,40 +102,43 @@ class Sink:
         # FFmpeg opens the file again by this name to move an mp4's index to its front; without the prefix, a colon in a
         # file's name would be taken for a protocol.
         self.name = f"file:{path.absolute()}"
-        self.error: OSError | None = None
+        self.error: BaseException | None = None
 
     def write(self, data: bytes) -> int:
-        """Write, or remember why not."""
-        if self.error is None:
-            try:
-                return self.file.write(data)
-            except OSError as error:
-                self.error = error
-        return len(data)
+        """Write; after an error nothing is written any more, and FFmpeg is left in the belief that all is well."""
+        return self._kept(lambda: self.file.write(data), len(data))
 
     def seek(self, place: int, whence: int = 0) -> int:
         """Go to a place in the file."""
-        return self.file.seek(place, whence)
+        return self._kept(lambda: self.file.seek(place, whence), place)
 
     def tell(self) -> int:
         """Return the place in the file."""
-        return self.file.tell()
+        return self._kept(self.file.tell, 0)
 
     def read(self, count: int = -1) -> bytes:
         """Read; imageio takes nothing for a file that cannot be read and closed."""
-        return self.file.read(count)
+        return self._kept(lambda: self.file.read(count), b"")
 
     def close(self) -> None:
-        """Close the file; what cannot be written at the last moment is remembered like anything else."""
+        """Close the file; what cannot be written at the last moment is kept like anything else."""
         try:
             self.file.close()
-        except OSError as error:
+        except BaseException as error:
             self.error = self.error or error
 
     def check(self) -> None:
-        """Raise the error that was remembered."""
+        """Raise the error that was kept."""
         if self.error is not None:
             raise self.error
+
+    def _kept(self, function: Callable[[], Answer], otherwise: Answer) -> Answer:
+        if self.error is None:
+            try:
+                return function()
+            except BaseException as error:
+                self.error = error
+        return otherwise
 
 
 def _own_palette() -> tuple[dict[str, tuple[str, str]], list[tuple[str, str, int, int]]]:

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import OutputError
-from .whole import whole_file
+from .sources import Named
+from .whole import check_file, whole_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def check_picture(path: Path) -> None:
+def check_picture(path: Path, read: Iterable[Named] = ()) -> None:
     """See, before any work is done, that a figure can be written to a file of this name.
 
+    Args:
+        path: of the picture; what is there is replaced.
+        read: what it must not take the place of.
+
     Raises:
-        OutputError: its ending is none that can be drawn.
+        OutputError: its ending is none that can be drawn, or :func:`check_file` refuses it.
 
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -24,6 +30,7 @@ def check_picture(path: Path) -> None:
     known = FigureCanvasAgg.get_supported_filetypes()
     if path.suffix[1:].lower() not in known:
         raise OutputError(f"picture {path} must end in one of {', '.join(f'.{ending}' for ending in sorted(known))}")
+    check_file(path, read)
 
 
 def save_figure(figure: Figure, path: Path) -> None:

@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import shlex
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ import torch
 import yaml
 
 from ..config import EMBEDDED, STRATEGY_KINDS, Config
+from .sources import strategy_files
 from .video import sidecar_path
 from .whole import whole_file
 
@@ -38,7 +40,7 @@ def record(run: Run, plugins: dict[str, str]) -> dict[str, Any]:
         "command": command(config, run.output, plugins) if run.output else None,
         "config": config.dump(),
         "seed": config.seed,
-        "sha256": {path: digest(Path(path)) for path in files(config)},
+        "sha256": run.sha256,
         "seconds": {part: round(seconds, 3) for part, seconds in run.timings.items()},
         "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
         "plugins": plugins,
@@ -47,13 +49,16 @@ def record(run: Run, plugins: dict[str, str]) -> dict[str, Any]:
     }
 
 
-def files(config: Config) -> list[str]:
-    """Return what a video is made from, apart from the model: image, end image, earlier video, files of strategies."""
+def digests(config: Config) -> dict[str, str]:
+    """Return the SHA-256 of each file that a video is made from, apart from the model, by absolute path."""
     named = [config.image, config.end_image, config.continues]
-    named += [
-        str(value) for kind in STRATEGY_KINDS for _, value in getattr(config, kind) or () if isinstance(value, Path)
-    ]
-    return [path for path in named if path and Path(path).exists()]
+    named += [str(path) for kind in STRATEGY_KINDS for path in strategy_files(getattr(config, kind))]
+    found = {}
+    for path in filter(None, named):
+        with suppress(OSError):  # whatever reads it will say so
+            if os.path.exists(path):
+                found[os.path.abspath(path)] = digest(Path(path))
+    return found
 
 
 def digest(path: Path) -> str:
@@ -77,7 +82,9 @@ def write_record(output: Path, data: dict[str, Any]) -> Path:
     """Write a record beside an output, whole or not at all, and return where."""
     path = sidecar_path(output)
     with whole_file(path, f"{path}, the record of {output} (which is written)") as part:
-        part.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        text = json.dumps(data, indent=2, ensure_ascii=False) + "\n"
+        # Names of files need not be UTF-8: what is not becomes an escape of JSON, which reads back as it was.
+        part.write_text(text, encoding="utf-8", errors="backslashreplace")
     return path
 
 

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
+from av.error import FFmpegError
 
 from ..errors import OutputError
+from .claims import claimed, older_of, part_of, remove
 from .encoders import CODECS, Encoder, encoder_for
-from .whole import part_of
+
+Answer = TypeVar("Answer")
 
 ENDINGS = (*CODECS, ".npy")
 
@@ -23,13 +27,22 @@ def sidecar_path(output: Path) -> Path:
     return output.with_name(output.name + ".json")
 
 
-def check_output(output: Path, *, overwrite: bool, sources: Iterable[str | None] = ()) -> None:
-    """Find out before any computing whether an output can be written, and takes the place of nothing it is made from.
+def check_name(output: Path) -> None:
+    """Find out whether an output has a name that a file or folder of a known format can have.
 
     Raises:
-        OutputError: unknown ending, no such folder, no right to write, or something is there and may not be replaced.
+        OutputError: it has none.
 
     """
+    if output.name in ("", "..") or output.name.lower() in ENDINGS:
+        raise OutputError(f"output '{output}' is no name of a file; give one such as out.mp4, or that of a new folder")
+    try:
+        os.path.abspath(output).encode("utf-8")
+    except UnicodeEncodeError:
+        shown = os.fsencode(output).decode("utf-8", "backslashreplace")
+        raise OutputError(
+            f"output {shown}: the name, or that of a folder above it, is not in UTF-8; rename it"
+        ) from None
     if output.suffix.lower() not in (*ENDINGS, ""):
         raise OutputError(
             f"output {output} has an ending that is not known; known: {', '.join(ENDINGS)}, "
@@ -39,34 +52,61 @@ def check_output(output: Path, *, overwrite: bool, sources: Iterable[str | None]
         if output.parent.exists():
             raise OutputError(f"cannot write {output}: {output.parent} is a file, not a folder")
         raise OutputError(f"folder {output.parent} does not exist; make it first")
-    for source in sources:
-        if source is not None and os.path.realpath(source) == os.path.realpath(output):
-            raise OutputError(f"{output} is what the video is made from; give the output another name")
+    for path in (part_of(output), part_of(sidecar_path(output))):
+        longest = os.pathconf(output.parent, "PC_NAME_MAX") if hasattr(os, "pathconf") else 255
+        if len(os.fsencode(path.name)) > longest:
+            least = len(os.fsencode(output.name)) - (len(os.fsencode(path.name)) - longest)
+            raise OutputError(
+                f"cannot write {output.name[:20]}…: its name has {len(os.fsencode(output.name))} bytes; with what is"
+                f" added to it for the record, {least} are possible in that folder"
+            )
+
+
+def check_output(output: Path, *, overwrite: bool) -> None:
+    """Find out before any computing whether an output can be written.
+
+    Raises:
+        OutputError: unknown ending, no such folder, no right to write, or something is there and may not be replaced.
+
+    """
+    check_name(output)
     for path in (output, sidecar_path(output)):
         if path.exists() and not overwrite:
             raise OutputError(f"{path} exists; say --overwrite (overwrite=True) to replace it")
-    if output.is_dir() and (output.suffix or any(not _is_frame(file) for file in output.iterdir())):
-        raise OutputError(f"{output} is a folder that holds other things than frames; it is not replaced")
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise OutputError(f"{path} is a device or a pipe and is not replaced; give the output another name")
+    if sidecar_path(output).is_dir():
+        raise OutputError(f"{sidecar_path(output)} is a folder, and the record of {output} would have its name")
+    if output.is_dir():
+        _check_folder(output)
     if output.is_file() and not output.suffix:
         raise OutputError(f"{output} is a file and cannot become a folder of PNGs; give an ending, such as .mp4")
-    probe = part_of(output)
+    for probe in (part_of(output), part_of(sidecar_path(output))):
+        try:
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise OutputError(f"cannot write in folder {output.parent}: {error.strerror}") from None
+
+
+def _check_folder(output: Path) -> None:
+    if output.is_symlink():
+        raise OutputError(f"{output} is a link to the folder {os.path.realpath(output)}; name that, or remove the link")
     try:
-        probe.touch()
-        probe.unlink()
+        frames = all(re.fullmatch(r"frame_\d+\.png", file.name) and file.is_file() for file in output.iterdir())
     except OSError as error:
-        raise OutputError(f"cannot write in folder {output.parent}: {error.strerror}") from None
-
-
-def _is_frame(file: Path) -> bool:
-    return re.fullmatch(r"frame_\d+\.png", file.name) is not None
+        raise OutputError(f"folder {output} cannot be read: {error.strerror}") from None
+    if output.suffix or not frames:
+        raise OutputError(f"{output} is a folder that holds other things than frames; it is not replaced")
+    if not os.access(output, os.W_OK | os.X_OK):
+        raise OutputError(f"{output} is a folder that may not be changed; it is not replaced")
 
 
 class VideoWriter:
     """What :func:`open_video` gives: it takes frames, and says of which file it is when one cannot be written."""
 
-    def __init__(self, encoder: Encoder, output: Path, enlarge: int) -> None:
-        self._encoder = encoder
-        self._output = output
+    def __init__(self, write: Callable[[np.ndarray], None], enlarge: int) -> None:
+        self._write = write
         self._enlarge = enlarge
 
     def write(self, frame: np.ndarray) -> None:
@@ -76,8 +116,7 @@ class VideoWriter:
             OutputError: no space is left, or the system refuses otherwise.
 
         """
-        with _blame(self._output):
-            self._encoder.write(frame.repeat(self._enlarge, axis=0).repeat(self._enlarge, axis=1))
+        self._write(frame.repeat(self._enlarge, axis=0).repeat(self._enlarge, axis=1))
 
 
 @contextmanager
@@ -91,43 +130,53 @@ def open_video(output: Path, *, fps: float, frames: int, enlarge: int = 1) -> It
         enlarge: write every pixel as a square of this size.
 
     Raises:
-        OutputError: no space is left, or the system refuses otherwise.
+        OutputError: another run is writing it, no space is left, or the system refuses otherwise.
 
     """
     part = part_of(output)
-    try:
-        with _blame(output):
-            encoder = encoder_for(output.suffix, part, fps, frames)
+    with claimed(output), _own_thread(output) as call:
         try:
-            yield VideoWriter(encoder, output, enlarge)
-        except BaseException:
-            with suppress(Exception):  # the first error is the one that tells
-                encoder.close()
-            raise
-        with _blame(output):
-            encoder.close()
-            _into_place(part, output)
-    finally:
-        _remove(part)
+            remove(part)  # of a dead run of another machine with the same number
+            encoder: Encoder = call(lambda: encoder_for(output.suffix, part, fps, frames))
+            try:
+                yield VideoWriter(lambda frame: call(lambda: encoder.write(frame)), enlarge)
+            except BaseException:
+                with suppress(Exception):  # the first error is the one that tells
+                    call(encoder.close)
+                raise
+            call(encoder.close)
+            call(lambda: _into_place(part, output))
+        finally:
+            remove(part)
 
 
 @contextmanager
-def _blame(output: Path) -> Iterator[None]:
-    """Turn what the system says into a sentence about the output."""
-    try:
-        yield
-    except OSError as error:
-        raise OutputError(f"cannot write {output}: {error.strerror or error}") from None
+def _own_thread(output: Path) -> Iterator[Callable[[Callable[[], Answer]], Answer]]:
+    """Give a function that calls another in one thread, and turns what the system says into a sentence.
+
+    Python raises KeyboardInterrupt in the main thread only. Raised in a callback of FFmpeg it would be lost, and the
+    file would be cut short; in a thread of its own, FFmpeg is always interrupted between two calls.
+    """
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="longtake-encoder") as thread:
+
+        def call(function: Callable[[], Answer]) -> Answer:
+            try:
+                return thread.submit(function).result()
+            except (OSError, FFmpegError) as error:
+                raise OutputError(f"cannot write {output}: {error.strerror or error}") from None
+
+        yield call
 
 
 def _into_place(part: Path, output: Path) -> None:
+    """Give a whole file or folder its final name; an older folder is there until the new one is."""
+    older = older_of(part)
     if output.is_dir():
-        shutil.rmtree(output)
-    part.replace(output)
-
-
-def _remove(part: Path) -> None:
-    if part.is_dir():
-        shutil.rmtree(part, ignore_errors=True)
-    else:
-        part.unlink(missing_ok=True)
+        output.replace(older)
+    try:
+        part.replace(output)
+    except OSError:
+        if older.exists():
+            older.replace(output)
+        raise
+    remove(older)

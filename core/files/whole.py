@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import OutputError
-
-
-def part_of(path: Path) -> Path:
-    """Return the name under which a file grows: hidden, beside it, with the same ending."""
-    return path.with_name(f".{path.stem}.part-{os.getpid()}{path.suffix}")
+from .claims import claimed, part_of
+from .sources import Named, check_apart
 
 
 def make_folder(path: Path) -> None:
@@ -28,6 +24,30 @@ def make_folder(path: Path) -> None:
         raise OutputError(f"cannot make folder {path}: {error.strerror or error}") from None
 
 
+def check_file(path: Path, read: Iterable[Named] = ()) -> None:
+    """Find out before any work whether a file can be written.
+
+    Args:
+        path: of the file; what is there is replaced.
+        read: what it must not take the place of.
+
+    Raises:
+        OutputError: it is no name of a file, its folder is not there, or it would take the place of something read.
+
+    """
+    if path.name in ("", "..") or path.is_dir():
+        raise OutputError(f"output '{path}' is no name of a file, but of a folder; give the file a name")
+    if not path.parent.is_dir():
+        raise OutputError(f"folder {path.parent} does not exist; make it first")
+    _check_kind(path)
+    check_apart([Named("output", path)], read)
+
+
+def _check_kind(path: Path) -> None:
+    if path.exists() and not path.is_file():
+        raise OutputError(f"cannot write {path}: it is a folder, a device or a pipe, which is not replaced")
+
+
 @contextmanager
 def whole_file(path: Path, what: str | None = None) -> Iterator[Path]:
     """Give a name to write to; it becomes ``path`` when the block ends well, and is removed when it does not.
@@ -40,11 +60,14 @@ def whole_file(path: Path, what: str | None = None) -> Iterator[Path]:
         OutputError: the system refuses.
 
     """
-    part = part_of(path)
     try:
-        yield part
-        part.replace(path)
+        _check_kind(path)
+        part = part_of(path)
+        with claimed(path, wanted=False):
+            try:
+                yield part
+                part.replace(path)
+            finally:
+                part.unlink(missing_ok=True)
     except OSError as error:
         raise OutputError(f"cannot write {what or path}: {error.strerror or error}") from None
-    finally:
-        part.unlink(missing_ok=True)

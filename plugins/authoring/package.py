@@ -9,7 +9,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 from ...core.errors import LongtakeError, OutputError
-from ...core.files.whole import make_folder, part_of
+from ...core.files.claims import part_of
+from ...core.files.whole import make_folder
 from ...core.manager import load_plugins
 from .templates import MODULE, PYPROJECT, README, STRATEGIES, TEST
 

@@ -57,7 +57,8 @@ def bench(
     import torch
 
     from ...core.cli.progress import silence_models
-    from ...core.files.whole import make_folder
+    from ...core.files.claims import claimed
+    from ...core.files.whole import check_file, make_folder
     from ...core.model import choose_device, choose_dtype
     from .page import add_results, call_of, earlier_results
     from .run import CONTENDERS, compare_part
@@ -79,10 +80,12 @@ def bench(
         torch.cuda.set_per_process_memory_fraction(cap * 2**30 / torch.cuda.mem_get_info(number)[1], number)
     earlier_results(output, device)  # says now, not after the work, that it does not go there
     make_folder(output.parent)
-    for part in parts:
-        results = compare_part(part, frames, device=device, dtype=dtype, cap=cap, **asked)
-        for _, group in groupby(results, key=call_of):  # each length is kept when it is done
-            add_results([_told(result) for result in group], output, device)
+    check_file(output)
+    with claimed(output):  # results of two runs at once would take each other's place
+        for part in parts:
+            results = compare_part(part, frames, device=device, dtype=dtype, cap=cap, **asked)
+            for _, group in groupby(results, key=call_of):  # each length is kept when it is done
+                add_results([_told(result) for result in group], output, device)
 
 
 def _told(result: Result) -> Result:

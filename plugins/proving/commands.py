@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from ...core.cli.options import asked_config, config_options, json_option
+from ...core.cli.options import asked_config, config_file_of, config_options, json_option
 from ...core.cli.progress import silence_models
 from ...core.cli.threads import threads_option
 from ...core.files.picture import check_picture
+from ...core.files.sources import Named, check_apart, sources_of
+from ...core.files.whole import check_file, make_folder
 from ...core.hookspecs import hookimpl
 from .recipe import RECIPES
 
@@ -59,6 +61,7 @@ def train(out: Path, work: Path, name: str, threads: int, **options: Any) -> Non
     from .train import train as train_pipeline
 
     silence_models()
+    make_folder(out)  # says now, not after the work, that it cannot be made
     torch.set_num_threads(threads)
     recipe = replace(RECIPES[name], **{option: value for option, value in options.items() if value is not None})
     export(train_pipeline(recipe, work), recipe, work, out)
@@ -120,6 +123,7 @@ def loops(plugins: Plugins, /, output: Path, model: str, frames: int, seeds: int
     from .loops import as_table, measure_loops
 
     silence_models()
+    check_file(output, [Named("the model", Path(model))])
     rows = measure_loops(
         load_model(model, device="cpu"), plugins, frames, seeds, steps, output, lambda name: click.echo(name, err=True)
     )
@@ -143,7 +147,7 @@ def sheet(
     from .stages import choose
 
     silence_models()
-    check_picture(output)
+    check_picture(output, [Named("the model", Path(model))])
     methods = choose(names or ["linear + motion"])
     draw_sheet(methods, frames, steps, load_model(model, device="cpu"), plugins, output, seed)
     click.echo(output)
@@ -168,7 +172,8 @@ def measure(videos: tuple[Path, ...], output: Path | None, model: str | None, as
         silence_models()
 
     if output:
-        check_picture(output)
+        read = [Named("the video", path) for path in videos]
+        check_picture(output, [*read, *([Named("the model", Path(model))] if model else [])])
     measured = {}
     for path in videos:
         frames = read_video(path)
@@ -232,7 +237,10 @@ def tune(
         )
 
     silence_models()
+    read = config_file_of(options)
     config = asked_config(plugins.registry, image, options)
+    written = [Named("output", out / name) for name in ("best.yaml", "trials.csv", "trials.log", "tune.png")]
+    check_apart(written, [*read, *sources_of(config, plugins)])
     click.echo(tune_config(config, plugins, out, searched, sought, worlds, trials, finished))
 
 

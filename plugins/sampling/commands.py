@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from ...core.cli.options import asked_config, config_options
+from ...core.cli.options import asked_config, config_file_of, config_options
 from ...core.cli.threads import threads_option
 from ...core.contracts import Span
 from ...core.errors import ConfigError
@@ -42,6 +42,7 @@ def extend(plugins: Plugins, /, video: Path, output: Path, overwrite: bool, quie
     from ...core.footage import rate_of, read_video
     from .chain import Chain
 
+    read = config_file_of(options)
     config = asked_config(plugins.registry, None, options)
     if config.frames is None:
         raise click.UsageError("say how many frames the video grows by, such as: --frames 28")
@@ -57,4 +58,4 @@ def extend(plugins: Plugins, /, video: Path, output: Path, overwrite: bool, quie
     chosen["width"], chosen["height"] = config.width or frames_FHW3.shape[2], config.height or frames_FHW3.shape[1]
     chosen["trained"] = facts.trained if facts.guessed else config.trained  # so that a guess is said once
     chosen["output_fps"] = config.output_fps or rate_of(video)
-    generate_and_report(plugins, config.model_copy(update=chosen), output, overwrite=overwrite, quiet=quiet)
+    generate_and_report(plugins, config.model_copy(update=chosen), output, read, overwrite=overwrite, quiet=quiet)
