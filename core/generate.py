@@ -24,6 +24,7 @@ from .engine.wrapped import weights_come_and_go
 from .errors import ConfigError
 from .facts import agreed, read_facts
 from .files.sidecar import record, write_record
+from .files.sound import sound_for
 from .files.video import VideoWriter, check_output, open_video
 from .image import EXAMPLE, ImageLike, example_image
 from .manager import Plugins, load_plugins, versions
@@ -117,6 +118,9 @@ def _generate(
     else:
         facts = read_facts(config.model, config.trained)
     config = resolve(config, facts, plugins.registry, portrait=material.portrait)
+    sound = None
+    if output and config.continues:
+        sound = sound_for(output, Path(config.continues), config.output_fps or config.fps)
     plan = make_plan(config, facts)
     warn_if_open(config, plan)
     memory, decoding = _fitted(config, facts, model)
@@ -145,7 +149,7 @@ def _generate(
     run = Run(config, loaded, plan, material.start, conditioning, output, timings, before_BFCYX=before_BFCYX)
     plugins.manager.hook.longtake_run_started(run=run)
     latents_BFCYX = _denoise(run, memory, plugins.manager.hook, generator)
-    frames = _decode(run, decoding, plugins.manager.hook, latents_BFCYX[0], keep_frames, material.earlier_FHW3)
+    frames = _decode(run, decoding, plugins.manager.hook, latents_BFCYX[0], keep_frames, material.earlier_FHW3, sound)
     length = run.new + len(material.earlier_FHW3 if material.earlier_FHW3 is not None else ())
     if output:
         write_record(output, record(run, versions(plugins)))
@@ -230,6 +234,7 @@ def _decode(
     latents_FCYX: Tensor,
     keep: bool,
     earlier: np.ndarray | None,
+    sound: Path | None,
 ) -> np.ndarray | None:
     """Decode in chunks, each of which goes to the file and to whoever watches as soon as it is there.
 
@@ -240,7 +245,9 @@ def _decode(
     frames = run.new + sum(map(len, kept))
     chunks = decode_frugally(run.model, latents_FCYX, decoding)
     file = (
-        open_video(run.output, fps=config.output_fps or config.fps, frames=frames, enlarge=config.enlarge)
+        open_video(
+            run.output, fps=config.output_fps or config.fps, frames=frames, enlarge=config.enlarge, sound=sound
+        )
         if run.output
         else nullcontext()
     )

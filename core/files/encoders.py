@@ -1,13 +1,22 @@
-"""What turns frames into files: FFmpeg's codecs through imageio, folders of PNGs, arrays."""
+"""What turns frames into files: FFmpeg's codecs, folders of PNGs, arrays."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from contextlib import closing, nullcontext
+from fractions import Fraction
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
+import av
 import imageio.v3 as iio
 import numpy as np
+
+from .colour import BT601, BT709, LIMITED, Frame, PaletteWriter, Tags, YuvWriter
+from .sound import Track
+
+Answer = TypeVar("Answer")
 
 
 class Encoder(Protocol):
@@ -23,12 +32,24 @@ class Encoder(Protocol):
 
 
 class Codec(NamedTuple):
-    """How a video file is encoded; names and options are FFmpeg's."""
+    """How a video file is encoded; names and options are FFmpeg's.
+
+    Attributes:
+        name: of the video codec.
+        pixel_format: that the codec takes.
+        options: of the codec.
+        container: options of the container.
+        tags: of the colours; None for RGB.
+        siting: where chroma samples lie.
+
+    """
 
     name: str
     pixel_format: str
     options: dict[str, str]
     container: dict[str, str]
+    tags: Tags | None = BT709
+    siting: str = "left"
 
 
 CODECS = {
@@ -40,57 +61,79 @@ CODECS = {
         {"movflags": "faststart"},
     ),
     ".webm": Codec("libvpx-vp9", "yuv420p", {"crf": "20", "b": "0"}, {}),
-    ".webp": Codec("libwebp_anim", "yuv420p", {"quality": "90"}, {"loop": "0"}),
-    ".gif": Codec("gif", "pal8", {}, {}),
+    ".webp": Codec("libwebp_anim", "yuv420p", {"quality": "90"}, {"loop": "0"}, BT601, "center"),
+    ".gif": Codec("gif", "pal8", {}, {}, None),
 }
 
 
 class VideoFile:
-    """A video file through imageio's PyAV plugin.
+    """A video file through PyAV.
 
     Colour is stored for 2 x 2 pixels, so a last odd row or column is written twice.
     """
 
-    def __init__(self, path: Path, fps: float, frames: int) -> None:
-        self.codec = CODECS[path.suffix.lower()]
-        self.fps = fps
+    def __init__(self, path: Path, fps: float, frames: int, sound: Path | None = None) -> None:
+        ending = path.suffix.lower()
+        self.codec = CODECS[ending]
+        self.rate = Fraction(fps).limit_denominator(1001)
+        self.frames = frames
         self.sink = Sink(path)
-        imopen: Any = iio.imopen  # its overloads do not know the plugin's own arguments
-        self.file = imopen(self.sink, "w", plugin="pyav", extension=path.suffix.lower(), options=self.codec.container)
-        self.open = False
+        self.container = av.open(self.sink, "w", format=ending[1:], options=self.codec.container)
+        self.sound = sound
+        self.track: Track | None = None
+        self.stream: Any = None
+        self.count = 0
 
     def write(self, frame: np.ndarray) -> None:
         """Append one frame, (H, W, 3) in uint8."""
-        if self.codec.pixel_format == "yuv420p":
+        if self.codec.tags:
             frame = np.pad(frame, ((0, frame.shape[0] % 2), (0, frame.shape[1] % 2), (0, 0)), mode="edge")
-        if not self.open:
+        if self.stream is None:
             self._begin(*frame.shape[:2])
-        self.file.write_frame(np.ascontiguousarray(frame))
+        self._encode(self.convert(np.ascontiguousarray(frame)))
         self.sink.check()
 
     def _begin(self, height: int, width: int) -> None:
-        self.file.init_video_stream(self.codec.name, fps=self.fps, pixel_format=self.codec.pixel_format)
-        # imageio has no argument for the encoder's options, nor for the size that a filter has to know beforehand.
-        stream: Any = self.file._video_stream
-        stream.options = self.codec.options
-        stream.width, stream.height = width, height
-        if self.codec.name == "gif":
-            stream.pix_fmt = "rgb24"
-            self.file.set_video_filter(filter_graph=_own_palette())
-            stream.pix_fmt = self.codec.pixel_format
-        self.open = True
+        codec = self.codec
+        self.stream = self.container.add_stream(codec.name, rate=self.rate, options=dict(codec.options))
+        self.stream.width, self.stream.height, self.stream.pix_fmt = width, height, codec.pixel_format
+        if codec.tags is None:
+            self.convert: Callable[[Frame], av.VideoFrame] = PaletteWriter(height, width)
+        else:
+            self.convert = YuvWriter(height, width, codec.tags, codec.siting)
+            context = self.stream.codec_context
+            context.colorspace, context.color_range = codec.tags.matrix, LIMITED
+            context.color_primaries, context.color_trc = codec.tags.primaries, codec.tags.transfer
+        if self.sound:
+            self.track = Track(self.container, self.sound, float(self.frames / self.rate))
+
+    def _encode(self, frame: av.VideoFrame) -> None:
+        frame.time_base, frame.pts = 1 / self.rate, self.count
+        self.count += 1
+        self.container.mux(self.stream.encode(frame))
+        if self.track:
+            self.container.mux(self.track.until(float(self.count / self.rate)))
 
     def close(self) -> None:
         """Finish the file."""
-        self.file.close()
-        self.sink.close()
-        self.sink.check()
+        try:
+            self._finish()
+        finally:
+            self.sink.close()
+            self.sink.check()
+
+    def _finish(self) -> None:
+        with closing(self.container), closing(self.track) if self.track else nullcontext():
+            if self.stream is not None:
+                self.container.mux(self.stream.encode())
+            if self.track:
+                self.container.mux(self.track.until(math.inf))
 
 
 class Sink:
-    """A file for FFmpeg that keeps its first error to itself until it is asked for.
+    """A file for FFmpeg that keeps whatever is first raised in a callback, for :meth:`check` to raise it again.
 
-    An exception inside FFmpeg's callbacks would come out as another one, later, or as noise on the screen.
+    An exception that leaves a callback is dropped by FFmpeg's bindings, with or without a traceback on the screen.
     """
 
     def __init__(self, path: Path) -> None:
@@ -98,57 +141,43 @@ class Sink:
         # FFmpeg opens the file again by this name to move an mp4's index to its front; without the prefix, a colon in a
         # file's name would be taken for a protocol.
         self.name = f"file:{path.absolute()}"
-        self.error: OSError | None = None
+        self.error: BaseException | None = None
 
     def write(self, data: bytes) -> int:
-        """Write, or remember why not."""
-        if self.error is None:
-            try:
-                return self.file.write(data)
-            except OSError as error:
-                self.error = error
-        return len(data)
+        """Write; after an error nothing is written any more, and FFmpeg is left in the belief that all is well."""
+        return self._kept(lambda: self.file.write(data), len(data))
 
     def seek(self, place: int, whence: int = 0) -> int:
         """Go to a place in the file."""
-        return self.file.seek(place, whence)
+        return self._kept(lambda: self.file.seek(place, whence), place)
 
     def tell(self) -> int:
         """Return the place in the file."""
-        return self.file.tell()
+        return self._kept(self.file.tell, 0)
 
     def read(self, count: int = -1) -> bytes:
         """Read; imageio takes nothing for a file that cannot be read and closed."""
-        return self.file.read(count)
+        return self._kept(lambda: self.file.read(count), b"")
 
     def close(self) -> None:
-        """Close the file; what cannot be written at the last moment is remembered like anything else."""
+        """Close the file; what cannot be written at the last moment is kept like anything else."""
         try:
             self.file.close()
-        except OSError as error:
+        except BaseException as error:
             self.error = self.error or error
 
     def check(self) -> None:
-        """Raise the error that was remembered."""
+        """Raise the error that was kept."""
         if self.error is not None:
             raise self.error
 
-
-def _own_palette() -> tuple[dict[str, tuple[str, str]], list[tuple[str, str, int, int]]]:
-    """Return FFmpeg's filter that gives each frame of a gif its own 256 colours, without waiting for later frames."""
-    nodes = {
-        "copies": ("split", ""),
-        "palette": ("palettegen", "stats_mode=single"),
-        "paint": ("paletteuse", "new=1"),
-    }
-    edges = [
-        ("video_in", "copies", 0, 0),
-        ("copies", "palette", 0, 0),
-        ("copies", "paint", 1, 0),
-        ("palette", "paint", 0, 1),
-        ("paint", "video_out", 0, 0),
-    ]
-    return nodes, edges
+    def _kept(self, function: Callable[[], Answer], otherwise: Answer) -> Answer:
+        if self.error is None:
+            try:
+                return function()
+            except BaseException as error:
+                self.error = error
+        return otherwise
 
 
 class PngFolder:
@@ -189,7 +218,11 @@ class NpyFile:
         self.file.close()
 
 
-def encoder_for(ending: str, path: Path, fps: float, frames: int) -> Encoder:
-    """Return the encoder for an ending such as ``.mp4``, none for PNGs; it begins the file or folder at once."""
+def encoder_for(ending: str, path: Path, fps: float, frames: int, sound: Path | None = None) -> Encoder:
+    """Return the encoder for an ending such as ``.mp4``, none for PNGs; it begins the file or folder at once.
+
+    ``sound`` is a video whose sound the file gets, see :func:`longtake.core.files.sound.sound_for`.
+    """
     others: dict[str, Callable[[Path, float, int], Encoder]] = {"": PngFolder, ".npy": NpyFile}
-    return others.get(ending.lower(), VideoFile)(path, fps, frames)
+    other = others.get(ending.lower())
+    return other(path, fps, frames) if other else VideoFile(path, fps, frames, sound)

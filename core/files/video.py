@@ -81,7 +81,9 @@ class VideoWriter:
 
 
 @contextmanager
-def open_video(output: Path, *, fps: float, frames: int, enlarge: int = 1) -> Iterator[VideoWriter]:
+def open_video(
+    output: Path, *, fps: float, frames: int, enlarge: int = 1, sound: Path | None = None
+) -> Iterator[VideoWriter]:
     """Give a writer; what it wrote appears as ``output`` when the block ends well, and is removed when it does not.
 
     Args:
@@ -89,6 +91,8 @@ def open_video(output: Path, *, fps: float, frames: int, enlarge: int = 1) -> It
         fps: frames per second of the file.
         frames: how many will be written.
         enlarge: write every pixel as a square of this size.
+        sound: a video whose sound the file gets, cut or padded with silence; see
+            :func:`longtake.core.files.sound.sound_for`.
 
     Raises:
         OutputError: no space is left, or the system refuses otherwise.
@@ -97,7 +101,7 @@ def open_video(output: Path, *, fps: float, frames: int, enlarge: int = 1) -> It
     part = part_of(output)
     try:
         with _blame(output):
-            encoder = encoder_for(output.suffix, part, fps, frames)
+            encoder = encoder_for(output.suffix, part, fps, frames, sound)
         try:
             yield VideoWriter(encoder, output, enlarge)
         except BaseException:
