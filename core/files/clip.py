@@ -34,11 +34,23 @@ def read_clip(path: Path) -> Frame:
 
 
 def rate_of_clip(path: Path) -> float | None:
-    """Return the frames per second of a video file on average, None if it does not say so."""
+    """Return the frames per second of a video file on average, None if it does not say so.
+
+    Raises:
+        av.FFmpegError: it cannot be read.
+
+    """
     with av.open(path) as container:
-        for stream in container.streams.video:
-            return float(stream.average_rate or stream.guessed_rate or 0) or None
-    return None
+        if not container.streams.video:
+            return None
+        stream = container.streams.video[0]
+        rate = float(stream.average_rate or stream.guessed_rate or 0)
+        times = sorted(packet.pts for packet in container.demux(stream) if packet.pts is not None)
+        if len(times) > 1 and times[-1] > times[0] and stream.time_base:
+            # Of a clip with uneven times, some containers call the rate of most frames the average.
+            counted = (len(times) - 1) / float((times[-1] - times[0]) * stream.time_base)
+            rate = counted if abs(counted - rate) > 0.03 * rate else rate
+        return rate or None
 
 
 def stacked(pictures: Iterable[Frame]) -> Frame:

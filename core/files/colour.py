@@ -1,7 +1,7 @@
-"""Colours of video files: RGB to YUV and back by FFmpeg's scaler, with matrix, range and chroma siting given.
+"""Colours of video files: RGB to YUV, and back by FFmpeg's scaler with matrix, range and chroma siting given.
 
-Left alone, the scaler truncates (each conversion darkens by one level), takes BT.601 for everything, and moves the
-chroma by a quarter of a pixel whenever one side of a conversion has a siting and the other has none.
+Left alone, the scaler truncates (each reading darkens by one level), takes BT.601 for everything, and moves the chroma
+by a quarter of a pixel where one side of a conversion has a siting and the other has none.
 
 Shape suffixes: H, W = rows, columns, 3 = red, green, blue.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import av
@@ -31,46 +32,94 @@ WIDE = (9, 11, 12)  # primaries of BT.2020 and of both kinds of P3
 
 
 class Tags(NamedTuple):
-    """Colour tags of a file, in FFmpeg's numbers, and the scaler's name of the matrix."""
+    """Colour tags of a file in FFmpeg's numbers, and the share of red and blue in luma."""
 
-    matrix_name: str
     matrix: int
     primaries: int
     transfer: int
+    red: float
+    blue: float
 
 
-BT709 = Tags("bt709", 1, 1, 1)
-BT601 = Tags("bt601", 6, 1, 1)  # WebP has no tags; its matrix is that of BT.601, its primaries are those of sRGB
+BT709 = Tags(1, 1, 1, 0.2126, 0.0722)
+BT601 = Tags(6, 1, 1, 0.299, 0.114)  # only the matrix: the primaries are those of sRGB
+
+
+def tags_of_size(height: int, width: int) -> Tags:
+    """Return BT.709 for high definition and BT.601 for anything smaller, which players assume where tags are missing.
+
+    Shown without a GPU, Chromium rounds the coefficients of BT.709 so that blue is off by up to 12 levels, those of
+    BT.601 by 2.
+    """
+    return BT709 if height >= 720 or width >= 1280 else BT601
 
 
 class YuvWriter:
-    """Converts frames of one size to yuv420p in limited range."""
+    """Converts frames of one size to yuv420p in limited range.
+
+    FFmpeg's scaler averages chroma by a filter that its own reading does not undo, so that colours run a little further
+    at each round. Here the chroma is the one that comes closest to the frame once it is read (least squares), and a
+    frame that was read from such a file gives the same numbers again.
+    """
 
     def __init__(self, height: int, width: int, tags: Tags, siting: str) -> None:
-        """Build the conversion.
+        """Work out the filters.
 
         Args:
             height: rows; even.
             width: columns; even.
             tags: matrix to use, and the tags that frames get.
-            siting: where chroma samples lie, ``left`` (MPEG) or ``center`` (JPEG, WebP).
+            siting: where chroma samples lie, ``left`` (MPEG) or ``center`` (WebP).
 
         """
         self.tags = tags
-        self.convert = _graph(
-            f"video_size={width}x{height}:pix_fmt=rgb24:colorspace=gbr:range=pc",
-            f"out_color_matrix={tags.matrix_name}:out_range=tv:out_chroma_loc={siting}:{ACCURATE}",
-            "yuv420p",
-        )
+        self.rows, self.columns = chroma_filter(height, "center", siting), chroma_filter(width, siting, siting)
 
     def __call__(self, frame_HW3: Frame) -> av.VideoFrame:
         """Return a frame in yuv420p that carries its tags."""
-        frame = av.VideoFrame.from_ndarray(frame_HW3, format="rgb24")
-        frame.colorspace, frame.color_range = RGB, FULL
-        frame = self.convert(frame)
+        red, blue = self.tags.red, self.tags.blue
+        rgb_HW3 = frame_HW3.astype(np.float32)
+        luma_HW = rgb_HW3 @ np.float32([red, 1 - red - blue, blue])
+        blues_HW, reds_HW = ((rgb_HW3[..., channel] - luma_HW) / (2 - 2 * weight) for channel, weight in ((2, blue), (0, red)))
+        chroma = [128 + 224 / 255 * (self.rows @ colour_HW @ self.columns.T) for colour_HW in (blues_HW, reds_HW)]
+        frame = av.VideoFrame(frame_HW3.shape[1], frame_HW3.shape[0], "yuv420p")
+        for plane, values in zip(frame.planes, [16 + 219 / 255 * luma_HW, *chroma], strict=True):
+            padded = np.zeros((plane.height, plane.line_size), np.uint8)
+            padded[:, : plane.width] = np.clip(np.rint(values), 0, 255)
+            plane.update(padded.tobytes())
         frame.colorspace, frame.color_range = self.tags.matrix, LIMITED
         frame.color_primaries, frame.color_trc = self.tags.primaries, self.tags.transfer
         return frame
+
+
+@lru_cache(maxsize=8)
+def chroma_filter(size: int, siting: str, reader: str) -> NDArray[np.float32]:
+    """Return the filter, (size / 2, size), whose chroma comes closest to the given one when it is read.
+
+    Args:
+        size: rows or columns, even.
+        siting: along this axis; ``left``: a sample lies on every second pixel, ``center``: between two.
+        reader: siting of the format: ``left`` is read by FFmpeg's bicubic filter, ``center`` by libwebp's linear one.
+
+    """
+    samples = size // 2
+    places = (np.arange(size) - (0.5 if siting == "center" else 0)) / 2
+    taps = np.floor(places).astype(int)[:, None] + np.arange(-1, 3)
+    weights = (_cubic if reader == "left" else _linear)(np.abs(taps - places[:, None]))
+    reading = np.zeros((size, samples))
+    np.add.at(reading, (np.arange(size)[:, None], taps.clip(0, samples - 1)), weights)
+    return np.float32(np.linalg.pinv(reading))
+
+
+def _linear(distance: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.maximum(1 - distance, 0)
+
+
+def _cubic(distance: NDArray[np.float64], sharpness: float = -0.6) -> NDArray[np.float64]:
+    """Return the kernel of FFmpeg's ``bicubic``."""
+    x, a = distance, sharpness
+    near, far = (a + 2) * x**3 - (a + 3) * x**2 + 1, a * (x**3 - 5 * x**2 + 8 * x - 4)
+    return np.where(x < 1, near, np.where(x < 2, far, 0))
 
 
 class PaletteWriter:
@@ -98,7 +147,21 @@ class PaletteWriter:
         frame.time_base, frame.pts = Fraction(1, 1000), self.count
         self.count += 1
         self.graph.vpush(frame)
-        return self.graph.vpull()
+        painted = self.graph.vpull()
+        _center(painted, frame_HW3)
+        return painted
+
+
+def _center(painted: av.VideoFrame, frame_HW3: Frame) -> None:
+    """Make each colour of a palette the mean of the pixels that are shown in it, which keeps the frame's mean."""
+    indices, palette = painted.planes
+    shown_HW = np.frombuffer(indices, np.uint8).reshape(indices.height, -1)[:, : painted.width]
+    count = np.bincount(shown_HW.ravel(), minlength=256)
+    bgra = np.frombuffer(palette, np.uint8).reshape(256, 4).copy()
+    for channel in range(3):
+        sums = np.bincount(shown_HW.ravel(), frame_HW3[..., channel].ravel(), minlength=256)
+        bgra[count > 0, 2 - channel] = np.rint(sums[count > 0] / count[count > 0])
+    palette.update(bgra.tobytes())
 
 
 class RgbReader:
@@ -128,8 +191,10 @@ class RgbReader:
         )
         if source != self.source:  # the size or the tags may change in the middle of a file
             width = max(1, round(frame.width * self.pixel_aspect))
-            named = f"in_color_matrix={MATRICES[matrix]}:" if matrix != RGB else ""
-            scale = f"w={width}:h={frame.height}:{named}in_range={'pc' if full else 'tv'}:out_range=pc:{ACCURATE}"
+            scale = f"w={width}:h={frame.height}:in_range={'pc' if full else 'tv'}:out_range=pc:{ACCURATE}"
+            if matrix != RGB:
+                siting = "center" if frame.format.name.startswith("yuvj") else "left"
+                scale += f":in_color_matrix={MATRICES[matrix]}:in_chroma_loc={siting}"
             self.convert, self.source = _graph(source, scale, "rgb24"), source
         pixels: Frame = self.convert(frame).to_ndarray()
         return upright(pixels, shown)
@@ -159,8 +224,8 @@ def is_high_dynamic_range(frame: av.VideoFrame) -> bool:
 def _matrix_of(frame: av.VideoFrame) -> int:
     if frame.format.is_rgb or frame.format.has_palette:
         return RGB
-    if frame.colorspace in (UNTAGGED, RGB):  # by convention high definition is BT.709, anything smaller BT.601
-        return BT709.matrix if frame.height >= 720 or frame.width >= 1280 else BT601.matrix
+    if frame.colorspace in (UNTAGGED, RGB):
+        return tags_of_size(frame.height, frame.width).matrix
     if frame.colorspace not in MATRICES:
         raise ValueError(f"its colour matrix is number {frame.colorspace} of FFmpeg's; known: {sorted(MATRICES)}")
     return frame.colorspace

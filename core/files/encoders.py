@@ -13,7 +13,7 @@ import av
 import imageio.v3 as iio
 import numpy as np
 
-from .colour import BT601, BT709, LIMITED, Frame, PaletteWriter, Tags, YuvWriter
+from .colour import BT601, LIMITED, Frame, PaletteWriter, Tags, YuvWriter, tags_of_size
 from .sound import Track
 
 Answer = TypeVar("Answer")
@@ -39,7 +39,7 @@ class Codec(NamedTuple):
         pixel_format: that the codec takes.
         options: of the codec.
         container: options of the container.
-        tags: of the colours; None for RGB.
+        tags: of the colours; None for those of the size.
         siting: where chroma samples lie.
 
     """
@@ -48,21 +48,23 @@ class Codec(NamedTuple):
     pixel_format: str
     options: dict[str, str]
     container: dict[str, str]
-    tags: Tags | None = BT709
+    tags: Tags | None = None
     siting: str = "left"
 
 
 CODECS = {
-    # With its macroblock tree, the x264 of PyAV 18.1 gave other pictures from run to run at some sizes.
+    # Qualities at which ten rounds of writing and reading leave the mean of each colour where it was: chroma is what
+    # codecs save on first. With its macroblock tree, the x264 of PyAV 18.1 gave other pictures from run to run at some sizes.
     ".mp4": Codec(
         "libx264",
         "yuv420p",
-        {"crf": "16", "preset": "slow", "x264-params": "no-mbtree=1"},
+        {"crf": "12", "preset": "slow", "x264-params": "no-mbtree=1:chroma-qp-offset=-12"},
         {"movflags": "faststart"},
     ),
-    ".webm": Codec("libvpx-vp9", "yuv420p", {"crf": "20", "b": "0"}, {}),
-    ".webp": Codec("libwebp_anim", "yuv420p", {"quality": "90"}, {"loop": "0"}, BT601, "center"),
-    ".gif": Codec("gif", "pal8", {}, {}, None),
+    ".webm": Codec("libvpx-vp9", "yuv420p", {"crf": "10", "b": "0", "sharpness": "7"}, {}),
+    # Not libwebp_anim, which converts to RGB and back by its own filters.
+    ".webp": Codec("libwebp", "yuv420p", {"quality": "94"}, {"loop": "0"}, BT601, "center"),
+    ".gif": Codec("gif", "pal8", {}, {}),
 }
 
 
@@ -86,7 +88,7 @@ class VideoFile:
 
     def write(self, frame: np.ndarray) -> None:
         """Append one frame, (H, W, 3) in uint8."""
-        if self.codec.tags:
+        if self.codec.pixel_format == "yuv420p":
             frame = np.pad(frame, ((0, frame.shape[0] % 2), (0, frame.shape[1] % 2), (0, 0)), mode="edge")
         if self.stream is None:
             self._begin(*frame.shape[:2])
@@ -97,13 +99,14 @@ class VideoFile:
         codec = self.codec
         self.stream = self.container.add_stream(codec.name, rate=self.rate, options=dict(codec.options))
         self.stream.width, self.stream.height, self.stream.pix_fmt = width, height, codec.pixel_format
-        if codec.tags is None:
+        if codec.pixel_format == "pal8":
             self.convert: Callable[[Frame], av.VideoFrame] = PaletteWriter(height, width)
         else:
-            self.convert = YuvWriter(height, width, codec.tags, codec.siting)
+            tags = codec.tags or tags_of_size(height, width)
+            self.convert = YuvWriter(height, width, tags, codec.siting)
             context = self.stream.codec_context
-            context.colorspace, context.color_range = codec.tags.matrix, LIMITED
-            context.color_primaries, context.color_trc = codec.tags.primaries, codec.tags.transfer
+            context.colorspace, context.color_range = tags.matrix, LIMITED
+            context.color_primaries, context.color_trc = tags.primaries, tags.transfer
         if self.sound:
             self.track = Track(self.container, self.sound, float(self.frames / self.rate))
 

@@ -18,6 +18,8 @@ import numpy as np
 from av.audio.resampler import AudioResampler
 from numpy.typing import NDArray
 
+from .clip import rate_of_clip
+
 logger = logging.getLogger("longtake")
 
 # The audio codec of each container, its name as an encoder, and a bit rate at which it cannot be told from the source.
@@ -33,9 +35,9 @@ def sound_for(output: Path, video: Path, fps: float) -> Path | None:
         fps: frames per second of the output; at another rate than the video's, sound and pictures would part.
 
     """
-    rate = _rate_if_sounding(video)
-    if rate is None:
+    if not _has_sound(video):
         return None
+    rate = rate_of_clip(video) or fps
     holder = CODECS.get(output.suffix.lower())
     if holder is None:
         reason = f"{output.name} cannot hold any; {' and '.join(CODECS)} can"
@@ -49,16 +51,14 @@ def sound_for(output: Path, video: Path, fps: float) -> Path | None:
     return None
 
 
-def _rate_if_sounding(video: Path) -> float | None:
-    if not video.is_file():
-        return None
+def _has_sound(video: Path) -> bool:
     try:
+        if not video.is_file():
+            return False
         with av.open(video) as container:
-            if not container.streams.audio or not container.streams.video:
-                return None
-            return float(container.streams.video[0].average_rate or 0)
+            return bool(container.streams.audio and container.streams.video)
     except (av.FFmpegError, OSError, ValueError):
-        return None  # an array, or a file whose reading says what is wrong with it
+        return False  # an array, or a file whose reading says what is wrong with it
 
 
 class Track:
@@ -95,7 +95,8 @@ class Track:
     def until(self, seconds: float) -> Iterator[Any]:
         """Give the packets up to a time that have not been given yet."""
         while True:
-            self.waiting = self.waiting or next(self.packets, None)
+            if self.waiting is None:
+                self.waiting = next(self.packets, None)
             if self.waiting is None or float(self.waiting.pts * self.waiting.time_base) >= seconds:
                 return
             packet, self.waiting = self.waiting, None
@@ -117,7 +118,7 @@ class Track:
             end = begin + float(packet.duration * packet.time_base)
             yield packet
         context: Any = av.CodecContext.create(encoder, "w")
-        context.sample_rate, context.layout, context.time_base = self.rate, self.layout, Fraction(1, self.rate)
+        context.sample_rate, context.layout, context.format = self.rate, self.layout, context.codec.audio_formats[0]
         place = round(end * self.rate)
         for packet in self._encoded(context, chain(self._silence(self.seconds - end), [None])):
             if place >= self.seconds * self.rate:

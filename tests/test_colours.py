@@ -1,0 +1,165 @@
+"""Colours of video files: the tagged matrix is the one that was used, reading obeys tags, and nothing drifts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from clips import make_clip, yuv_frame
+from PIL import Image
+
+from longtake import LongtakeError, open_video
+from longtake.core.files.colour import BT601, BT709, Tags, YuvWriter, upright
+from longtake.core.files.video import ENDINGS
+from longtake.core.footage import rate_of, read_video
+
+WEIGHTS = {"bt709": (0.2126, 0.0722), "bt601": (0.299, 0.114), "bt2020": (0.2627, 0.0593)}  # of red and blue
+
+
+def to_yuv(rgb: np.ndarray, matrix: str) -> np.ndarray:
+    """Return Y, Cb, Cr in limited range and 8 bits, by the definition."""
+    red, blue = WEIGHTS[matrix]
+    r, g, b = np.moveaxis(rgb / 255, -1, 0)
+    y = red * r + (1 - red - blue) * g + blue * b
+    return np.stack([16 + 219 * y, 128 + 112 * (b - y) / (1 - blue), 128 + 112 * (r - y) / (1 - red)], axis=-1)
+
+
+def to_rgb(yuv: tuple[float, float, float], matrix: str, *, full: bool = False) -> np.ndarray:
+    """Return red, green, blue by the definition."""
+    red, blue = WEIGHTS[matrix]
+    y, cb, cr = np.array(yuv, float) - (0 if full else 16, 128, 128)
+    y, cb, cr = y / (255 if full else 219), cb / (255 if full else 224), cr / (255 if full else 224)
+    r, b = y + 2 * (1 - red) * cr, y + 2 * (1 - blue) * cb
+    g = (y - red * r - blue * b) / (1 - red - blue)
+    return 255 * np.clip([r, g, b], 0, 1)
+
+
+def write(path: Path, video: np.ndarray) -> Path:
+    with open_video(path, fps=7, frames=len(video)) as writer:
+        for frame in video:
+            writer.write(frame)
+    return path
+
+
+@pytest.mark.parametrize(("tags", "matrix"), [(BT709, "bt709"), (BT601, "bt601")])
+def test_the_numbers_written_are_those_of_the_matrix(tags: Tags, matrix: str):
+    patches = np.random.default_rng(0).integers(0, 256, (200, 3), dtype=np.uint8)
+    convert = YuvWriter(4, 4, tags, "left")
+    for patch in patches:
+        planes = convert(np.tile(patch, (4, 4, 1))).planes
+        written = np.array([np.frombuffer(plane, np.uint8)[0] for plane in planes], float)
+        assert np.abs(written - to_yuv(patch, matrix)).max() < 0.51
+
+
+@pytest.mark.parametrize("ending", [".mp4", ".webm"])
+@pytest.mark.parametrize(
+    ("height", "width", "matrix", "name"), [(64, 96, 6, "bt601"), (736, 32, 1, "bt709"), (16, 1280, 1, "bt709")]
+)
+def test_files_carry_the_tags_of_what_is_in_them(tmp_path, ending, height, width, matrix, name):
+    path = write(tmp_path / f"a{ending}", np.full((2, height, width, 3), (60, 160, 60), np.uint8))
+    with av.open(path) as container:
+        stream = container.streams.video[0]
+        context, frame = stream.codec_context, next(container.decode(stream))
+        for tagged in (context, frame):
+            assert (tagged.colorspace, tagged.color_primaries, tagged.color_trc, tagged.color_range) == (matrix, 1, 1, 1)
+    written = [np.frombuffer(plane, np.uint8)[0] for plane in frame.planes]
+    assert np.abs(written - to_yuv(np.array([60, 160, 60]), name)).max() < 1
+    assert np.abs(read_video(path).astype(int) - (60, 160, 60)).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("size", "matrix", "full", "meant"),
+    [
+        ((16, 16), 1, False, "bt709"), ((16, 16), 5, False, "bt601"), ((16, 16), 6, False, "bt601"),
+        ((16, 16), 9, False, "bt2020"), ((16, 16), 2, False, "bt601"), ((720, 16), 2, False, "bt709"),
+        ((16, 1280), 2, False, "bt709"), ((16, 16), 1, True, "bt709"), ((16, 16), 6, True, "bt601"),
+    ],
+)  # fmt: skip
+def test_reading_obeys_the_tags_and_guesses_by_the_size_where_there_are_none(tmp_path, size, matrix, full, meant):
+    values = (120, 100, 160)
+    frame = yuv_frame(values, height=size[0], width=size[1])
+    frame.colorspace, frame.color_range = matrix, 2 if full else 1
+    read = read_video(make_clip(tmp_path / "a.mp4", [frame] * 2))
+    assert np.abs(read - to_rgb(values, meant, full=full)).max() <= 1
+
+
+def test_a_full_range_jpeg_clip_and_ten_bits_are_read(tmp_path):
+    motion_jpeg = make_clip(tmp_path / "a.avi", [yuv_frame((120, 100, 160), pixels="yuvj420p")] * 2, codec="mjpeg")
+    assert np.abs(read_video(motion_jpeg) - to_rgb((120, 100, 160), "bt601", full=True)).max() <= 3
+    deep = yuv_frame((480, 400, 640), pixels="yuv420p10le")
+    deep.colorspace = deep.color_primaries = deep.color_trc = deep.color_range = 1
+    read = read_video(make_clip(tmp_path / "b.mp4", [deep] * 2))
+    assert np.abs(read - to_rgb((120, 100, 160), "bt709")).max() <= 1
+
+
+@pytest.mark.parametrize(("transfer", "white"), [(16, 644), (18, 721)])
+def test_hdr_is_read_as_srgb_and_says_so(tmp_path, caplog, transfer, white):
+    """Reference white, 203 cd/m2, is 58 % of PQ's range and 75 % of HLG's."""
+    read = []
+    for number, value in enumerate((64, white // 2, white)):
+        frame = yuv_frame((value, 512, 512), pixels="yuv420p10le")
+        frame.colorspace, frame.color_primaries, frame.color_trc, frame.color_range = 9, 9, transfer, 1
+        clip = make_clip(tmp_path / f"{number}.mp4", [frame] * 2)
+        read.append(read_video(clip).mean((0, 1, 2)))
+    assert np.ptp(read, axis=1).max() <= 2  # grey
+    assert read[0].max() <= 2
+    assert 20 < read[1].mean() < 160
+    assert read[2].mean() > 225
+    assert "is in HDR" in caplog.text
+
+
+def test_a_matrix_that_is_not_known_is_refused(tmp_path):
+    frame = yuv_frame((120, 100, 160))
+    frame.colorspace = 8
+    with pytest.raises(LongtakeError, match="colour matrix is number 8"):
+        read_video(make_clip(tmp_path / "a.mp4", [frame] * 2))
+
+
+CORNERS = np.zeros((16, 32, 3), np.uint8)
+CORNERS[:8, :16], CORNERS[:8, 16:], CORNERS[8:, :16], CORNERS[8:, 16:] = 40, 90, 150, 220
+
+
+@pytest.mark.parametrize(
+    ("turned", "seen"),
+    [
+        ({"degrees": 90}, np.rot90(CORNERS)),
+        ({"degrees": 180}, np.rot90(CORNERS, 2)),
+        ({"degrees": 270}, np.rot90(CORNERS, 3)),
+        ({"degrees": 0, "hflip": True}, CORNERS[:, ::-1]),
+        ({"degrees": 0, "vflip": True}, CORNERS[::-1]),
+        ({"degrees": 90, "hflip": True}, np.rot90(CORNERS)[:, ::-1]),
+        ({"degrees": 0}, CORNERS),
+    ],
+)
+def test_clips_that_are_turned_in_their_metadata_are_read_upright(tmp_path, turned, seen):
+    frames = [YuvWriter(16, 32, BT709, "left")(CORNERS) for _ in range(3)]
+    read = read_video(make_clip(tmp_path / "a.mp4", frames, turned=turned))
+    assert read.shape == (3, *seen.shape)
+    assert np.abs(read.astype(int) - seen).max() < 12
+
+
+def test_other_angles_than_right_ones_turn_to_the_nearest():
+    slight = np.int32(65536 * np.array([[0.1, 0.99, 0], [-0.99, 0.1, 0], [0, 0, 16384]]))
+    assert np.array_equal(upright(CORNERS, slight), np.rot90(CORNERS, 3))
+
+
+def test_pixels_that_are_not_square_become_so(tmp_path):
+    frames = [YuvWriter(16, 32, BT709, "left")(CORNERS) for _ in range(3)]
+    read = read_video(make_clip(tmp_path / "a.mp4", frames, aspect=Fraction(3, 2)))
+    assert read.shape == (3, 16, 48, 3)
+    assert [int(read[0, 4, column].mean()) for column in (8, 40)] == [pytest.approx(40, abs=3), pytest.approx(90, abs=3)]
+
+
+def test_frames_that_are_not_evenly_spaced_are_said_so(tmp_path, caplog):
+    frames = [yuv_frame((100, 128, 128)) for _ in range(6)]
+    path = make_clip(tmp_path / "a.mp4", frames, times=[0, 1, 2, 3, 9, 10])
+    assert len(read_video(path)) == 6
+    assert "are not evenly spaced, 0.1 to 0.6 s apart" in caplog.text
+    assert rate_of(path) == pytest.approx(5)
+    caplog.clear()
+    read_video(make_clip(tmp_path / "b.mp4", frames))
+    assert not caplog.text
