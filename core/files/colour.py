@@ -78,15 +78,15 @@ class YuvWriter:
     def __call__(self, frame_HW3: Frame) -> av.VideoFrame:
         """Return a frame in yuv420p that carries its tags."""
         red, blue = self.tags.red, self.tags.blue
-        rgb_HW3 = frame_HW3.astype(np.float32)
-        luma_HW = rgb_HW3 @ np.float32([red, 1 - red - blue, blue])
-        blues_HW, reds_HW = ((rgb_HW3[..., channel] - luma_HW) / (2 - 2 * weight) for channel, weight in ((2, blue), (0, red)))
-        chroma = [128 + 224 / 255 * (self.rows @ colour_HW @ self.columns.T) for colour_HW in (blues_HW, reds_HW)]
+        r_HW, g_HW, b_HW = np.float32(1 / 255) * np.moveaxis(frame_HW3, -1, 0)
+        luma_HW = red * r_HW + (1 - red - blue) * g_HW + blue * b_HW
+        small = [self.rows @ (colour_HW - luma_HW) @ self.columns.T for colour_HW in (b_HW, r_HW)]
+        planes = 16 + 219 * luma_HW, 128 + 112 / (1 - blue) * small[0], 128 + 112 / (1 - red) * small[1]
         frame = av.VideoFrame(frame_HW3.shape[1], frame_HW3.shape[0], "yuv420p")
-        for plane, values in zip(frame.planes, [16 + 219 / 255 * luma_HW, *chroma], strict=True):
+        for plane, values in zip(frame.planes, planes, strict=True):
             padded = np.zeros((plane.height, plane.line_size), np.uint8)
             padded[:, : plane.width] = np.clip(np.rint(values), 0, 255)
-            plane.update(padded.tobytes())
+            plane.update(padded)
         frame.colorspace, frame.color_range = self.tags.matrix, LIMITED
         frame.color_primaries, frame.color_trc = self.tags.primaries, self.tags.transfer
         return frame
@@ -108,7 +108,7 @@ def chroma_filter(size: int, siting: str, reader: str) -> NDArray[np.float32]:
     weights = (_cubic if reader == "left" else _linear)(np.abs(taps - places[:, None]))
     reading = np.zeros((size, samples))
     np.add.at(reading, (np.arange(size)[:, None], taps.clip(0, samples - 1)), weights)
-    return np.float32(np.linalg.pinv(reading))
+    return np.float32(np.linalg.solve(reading.T @ reading, reading.T))
 
 
 def _linear(distance: NDArray[np.float64]) -> NDArray[np.float64]:

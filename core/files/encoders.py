@@ -61,7 +61,7 @@ CODECS = {
         {"crf": "12", "preset": "slow", "x264-params": "no-mbtree=1:chroma-qp-offset=-12"},
         {"movflags": "faststart"},
     ),
-    ".webm": Codec("libvpx-vp9", "yuv420p", {"crf": "10", "b": "0", "sharpness": "7"}, {}),
+    ".webm": Codec("libvpx-vp9", "yuv420p", {"crf": "16", "b": "0", "sharpness": "7"}, {}),
     # Not libwebp_anim, which converts to RGB and back by its own filters.
     ".webp": Codec("libwebp", "yuv420p", {"quality": "94"}, {"loop": "0"}, BT601, "center"),
     ".gif": Codec("gif", "pal8", {}, {}),
