@@ -245,9 +245,7 @@ def _decode(
     frames = run.new + sum(map(len, kept))
     chunks = decode_frugally(run.model, latents_FCYX, decoding)
     file = (
-        open_video(
-            run.output, fps=config.output_fps or config.fps, frames=frames, enlarge=config.enlarge, sound=sound
-        )
+        open_video(run.output, fps=config.output_fps or config.fps, frames=frames, enlarge=config.enlarge, sound=sound)
         if run.output
         else nullcontext()
     )

@@ -21,9 +21,11 @@ from longtake.core.files.colour import BT601, YuvWriter
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed; the colours it shows are not tested")
 
-OPTIONS = """--headless --no-sandbox --disable-quic --no-first-run --disable-background-networking --hide-scrollbars
- --disable-component-update --disable-sync --disable-dev-shm-usage --force-color-profile=srgb --window-size=1400,900
- --virtual-time-budget=5000""".split()
+OPTIONS = [
+    "--headless", "--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--hide-scrollbars",
+    "--force-color-profile=srgb", "--window-size=1400,900", "--virtual-time-budget=5000",
+]  # fmt: skip
 # Without a GPU, Chromium converts by coefficients of few bits: those of BT.601 are right to 2 levels, and those of
 # BT.709 in blue only to 12. With one, here in software, it is exact.
 PLAIN = ["--disable-gpu"]

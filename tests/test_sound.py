@@ -1,4 +1,4 @@
-"""The sound of a video that is continued is kept: copied or encoded anew, as long as the pictures, or left out aloud."""
+"""The sound of a continued video: copied or encoded anew, as long as the pictures, or left out with a warning."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_sound_is_as_long_as_the_pictures(tmp_path, source, codec, rate, ending,
     before, after = copied_packets(clip), copied_packets(output)
     shared = min(len(before), len(after)) - 1
     same = (source, codec, ending) in (("mp4", "aac", "mp4"), ("webm", "libopus", "webm"))
-    assert (before[:shared] == after[:shared] or seconds < 2 and before == after[: len(before)]) == same
+    assert (before[:shared] == after[:shared] or (seconds < 2 and before == after[: len(before)])) == same
 
 
 @pytest.mark.parametrize("name", ["b.gif", "b.webp", "b.npy", "b"])

@@ -108,7 +108,7 @@ def chroma_filter(size: int, siting: str, reader: str) -> NDArray[np.float32]:
     weights = (_cubic if reader == "left" else _linear)(np.abs(taps - places[:, None]))
     reading = np.zeros((size, samples))
     np.add.at(reading, (np.arange(size)[:, None], taps.clip(0, samples - 1)), weights)
-    return np.float32(np.linalg.solve(reading.T @ reading, reading.T))
+    return np.linalg.solve(reading.T @ reading, reading.T).astype(np.float32)
 
 
 def _linear(distance: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -171,7 +171,7 @@ class RgbReader:
         """Remember the width of a pixel over its height; none or 0 means square."""
         self.pixel_aspect = pixel_aspect or Fraction(1)
         self.source = ""
-        self.convert: Callable[[av.VideoFrame], av.VideoFrame] = _graph
+        self.convert: Callable[[av.VideoFrame], av.VideoFrame]
 
     def __call__(self, frame: av.VideoFrame) -> Frame:
         """Return a frame, (H, W, 3).
@@ -228,14 +228,16 @@ def _matrix_of(frame: av.VideoFrame) -> int:
         return tags_of_size(frame.height, frame.width).matrix
     if frame.colorspace not in MATRICES:
         raise ValueError(f"its colour matrix is number {frame.colorspace} of FFmpeg's; known: {sorted(MATRICES)}")
-    return frame.colorspace
+    return int(frame.colorspace)
 
 
 def _is_full(frame: av.VideoFrame) -> bool:
-    name = frame.format.name
-    if frame.color_range in (LIMITED, FULL) and not frame.format.is_rgb:
-        return frame.color_range == FULL and not frame.format.has_palette or name.startswith("yuvj")
-    return frame.format.is_rgb or frame.format.has_palette or name.startswith(("yuvj", "gray", "mono", "ya"))
+    form = frame.format
+    if form.is_rgb or form.has_palette or form.name.startswith("yuvj"):
+        return True
+    if frame.color_range in (LIMITED, FULL):
+        return bool(frame.color_range == FULL)
+    return bool(form.name.startswith(("gray", "mono", "ya")))
 
 
 def _to_srgb(frame: av.VideoFrame) -> av.VideoFrame:

@@ -43,6 +43,8 @@ def sound_for(output: Path, video: Path, fps: float) -> Path | None:
         reason = f"{output.name} cannot hold any; {' and '.join(CODECS)} can"
     elif holder[1] not in av.codecs_available:
         reason = f"this FFmpeg has no encoder {holder[1]}"
+    elif not _is_decodable(video):
+        reason = "this FFmpeg cannot read its codec"
     elif abs(rate - fps) > 0.01 * rate:
         reason = f"the output is shown at {fps:g} frames per second, the video at {rate:g}"
     else:
@@ -59,6 +61,11 @@ def _has_sound(video: Path) -> bool:
             return bool(container.streams.audio and container.streams.video)
     except (av.FFmpegError, OSError, ValueError):
         return False  # an array, or a file whose reading says what is wrong with it
+
+
+def _is_decodable(video: Path) -> bool:
+    with av.open(video) as container:
+        return container.streams.audio[0].codec_context is not None
 
 
 class Track:
@@ -143,7 +150,7 @@ class Track:
         resampler, first = AudioResampler("fltp", self.layout, self.rate), True
         for frame in self._until_damaged(self.source.decode(self.heard)):
             for part in resampler.resample(frame):
-                samples_CS = part.to_ndarray()
+                samples_CS: Any = part.to_ndarray()
                 if first:
                     delay = round((float(part.time or 0) - self.begin) * self.rate)
                     samples_CS = np.pad(samples_CS, ((0, 0), (max(delay, 0), 0)))[:, max(-delay, 0) :]
