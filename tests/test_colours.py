@@ -12,7 +12,8 @@ import pytest
 from clips import make_clip, yuv_frame
 
 from longtake import LongtakeError, open_video
-from longtake.core.files.colour import BT601, BT709, RgbReader, Tags, YuvWriter, upright
+from longtake.core.files.clip import RgbReader, upright
+from longtake.core.files.colour import BT601, BT709, Tags, YuvWriter
 from longtake.core.files.video import ENDINGS
 from longtake.core.footage import rate_of, read_video
 
