@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import imageio.v3 as iio
+import av
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from .conditioning import precise_vae, to_pixels
 from .errors import LongtakeError, first_line
+from .files.clip import rate_of_clip, read_clip, stacked
 from .image import fit_image
 from .readable import fault_of
 from .stills import read_animation, read_array, read_folder
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from .model import Model
 
 Frames = NDArray[np.uint8]
-TEXTS = ("ansi", "bintext", "idf", "xbin")  # what FFmpeg makes of text files: pictures of their letters
 SMALLEST = 8  # rows and columns; in less no motion can be seen
 
 
@@ -64,9 +64,7 @@ def _read(path: Path) -> Frames:
         return read_array(path)
     if path.suffix.lower() in (".gif", ".webp"):
         return read_animation(path)
-    if iio.immeta(path, plugin="pyav").get("codec") in TEXTS:
-        raise ValueError("it holds text")
-    return np.stack(list(iio.imiter(path, plugin="pyav")))
+    return read_clip(path)
 
 
 def rate_of(path: Path) -> float | None:
@@ -75,18 +73,20 @@ def rate_of(path: Path) -> float | None:
         return None
     try:
         if path.suffix.lower() not in (".gif", ".webp"):
-            return float(iio.immeta(path, plugin="pyav").get("fps") or 0) or None
+            return rate_of_clip(path)
         with Image.open(path) as picture:
             picture.load()  # before that a WebP does not tell
             milliseconds = float(picture.info.get("duration") or 0)
             return 1000 / milliseconds if milliseconds else None
-    except (OSError, ValueError):
+    except (OSError, ValueError, av.FFmpegError):
         return None
 
 
 def fit_video(frames_FHW3: Frames, width: int, height: int, fit: Literal["crop", "pad"]) -> Frames:
     """Return a video at exactly (width, height), its aspect ratio kept; see :func:`longtake.core.image.fit_image`."""
-    return np.stack([np.asarray(fit_image(Image.fromarray(frame), width, height, fit)) for frame in frames_FHW3])
+    if frames_FHW3.shape[1:3] == (height, width):
+        return frames_FHW3
+    return stacked(np.asarray(fit_image(Image.fromarray(frame), width, height, fit)) for frame in frames_FHW3)
 
 
 @torch.no_grad()

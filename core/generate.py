@@ -26,6 +26,7 @@ from .files.latents import kept_if_lost
 from .files.limits import check_limits
 from .files.reserved import reserved
 from .files.sidecar import digests, record, write_record
+from .files.sound import sound_for
 from .files.sources import sources_of
 from .image import EXAMPLE, ImageLike, example_image
 from .manager import Plugins, load_plugins, versions
@@ -117,8 +118,10 @@ def _generate(
     else:
         facts = read_facts(config.model, config.trained, config.variant)
     config = resolve(config, facts, plugins.registry, portrait=material.portrait)
+    sound = None
     if output:
         check_limits(output, config)
+        sound = sound_for(output, Path(config.continues), config.output_fps or config.fps) if config.continues else None
     plan = make_plan(config, facts)
     warn_if_open(config, plan)
     memory, decoding = _fitted(config, facts, model)
@@ -139,7 +142,7 @@ def _generate(
     )
     plugins.manager.hook.longtake_run_started(run=run)
     latents_BFCYX = _denoise(run, memory, plugins.manager.hook, generator)
-    frames = _decode(run, decoding, plugins, latents_BFCYX[0], keep_frames, material.earlier_FHW3)
+    frames = _decode(run, decoding, plugins, latents_BFCYX[0], keep_frames, material.earlier_FHW3, sound)
     length = run.new + len(material.earlier_FHW3 if material.earlier_FHW3 is not None else ())
     if output:
         write_record(output, record(run, versions(plugins)))
@@ -237,6 +240,7 @@ def _decode(
     latents_FCYX: Tensor,
     keep: bool,
     earlier: np.ndarray | None,
+    sound: Path | None,
 ) -> np.ndarray | None:
     """Decode in chunks, each of which goes to the file and to whoever watches as soon as it is there."""
     shared = run.plan.frames - run.new
@@ -249,4 +253,4 @@ def _decode(
 
     chunks = decode_frugally(run.model, latents_FCYX, decoding)
     with timed(run.timings, "decode"), kept_if_lost(latents_FCYX, run.output, describe):
-        return write_video(chunks, run.output, run.config, shared, earlier, watch, keep=keep)
+        return write_video(chunks, run.output, run.config, shared, earlier, watch, keep=keep, sound=sound)

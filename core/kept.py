@@ -20,6 +20,7 @@ from .files.latents import read_latents
 from .files.limits import check_limits
 from .files.reserved import reserved
 from .files.sidecar import command, write_record
+from .files.sound import sound_for
 from .files.sources import Named, sources_of
 from .footage import read_video
 from .generate import Result, load_for
@@ -62,8 +63,9 @@ def decode_kept(
             facts = agreed(model.facts, config.trained) if model else read_facts(config.model, config.trained)
             if len(latents_FCYX) != config.frames:
                 raise LongtakeError(f"{path} holds {len(latents_FCYX)} frames, and its config {config.frames}")
-            earlier = read_video(Path(config.continues)) if config.continues else None
+            earlier, sound = read_video(Path(config.continues)) if config.continues else None, None
             if earlier is not None:
+                sound = sound_for(output, Path(config.continues or ""), config.output_fps or config.fps)
                 earlier = Material(Image.fromarray(earlier[0]), earlier_FHW3=earlier).fitted(config, 0).earlier_FHW3
             decoding = fit_decoding(config, facts, weights_loaded=model is not None and model.stays)
             timings: dict[str, float] = dict(record["seconds"])
@@ -72,7 +74,9 @@ def decode_kept(
             with timed(timings, "decode"):
                 chunks = decode_frugally(loaded, latents_FCYX, decoding)
                 frames = write_video(
-                    chunks, output, config, shared, earlier, lambda frames, first: None, keep=keep_frames
+                    *(chunks, output, config, shared, earlier, lambda frames, first: None),
+                    keep=keep_frames,
+                    sound=sound,
                 )
             del record["shared"]
             seconds = {part: round(each, 3) for part, each in timings.items()}

@@ -27,6 +27,7 @@ def write_video(
     watch: Callable[[np.ndarray, int], None],
     *,
     keep: bool,
+    sound: Path | None = None,
 ) -> np.ndarray | None:
     """Write decoded chunks to a file as they come; return all frames, (F, H, W, 3) in uint8, if they are to be kept.
 
@@ -38,13 +39,14 @@ def write_video(
         earlier: the video that is continued, which comes first, (F, H, W, 3) in uint8.
         watch: is called with each chunk and the number of its first frame.
         keep: whether the frames are returned.
+        sound: a video whose sound the file gets.
 
     """
     assert config.frames
     first, kept = 0, [] if earlier is None else [earlier]
     frames = config.frames - shared + sum(map(len, kept))
     file = (
-        open_video(output, fps=config.output_fps or config.fps, frames=frames, enlarge=config.enlarge)
+        open_video(output, fps=config.output_fps or config.fps, frames=frames, enlarge=config.enlarge, sound=sound)
         if output
         else nullcontext()
     )

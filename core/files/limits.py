@@ -23,7 +23,7 @@ class Limits(NamedTuple):
     side: int
 
 
-# Rates are stored as fractions with denominators up to 1000. GIF counts in 1/100 s and has 16 bits for it, WebM and
+# Rates are stored as fractions with denominators up to 1001. GIF counts in 1/100 s and has 16 bits for it, WebM and
 # WebP count in 1/1000 s. Sides of WebP are even and below 2**14.
 LIMITS = {
     ".mp4": Limits(0.001, 10_000, 16_384),

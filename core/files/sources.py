@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ..config import EMBEDDED, STRATEGY_KINDS, Config
 from ..contracts import Strategy
 from ..errors import OutputError
-from ..facts import embedded_model
+from ..places import embedded_model
 
 if TYPE_CHECKING:
     from ..manager import Plugins

@@ -120,7 +120,9 @@ class VideoWriter:
 
 
 @contextmanager
-def open_video(output: Path, *, fps: float, frames: int, enlarge: int = 1) -> Iterator[VideoWriter]:
+def open_video(
+    output: Path, *, fps: float, frames: int, enlarge: int = 1, sound: Path | None = None
+) -> Iterator[VideoWriter]:
     """Give a writer; what it wrote appears as ``output`` when the block ends well, and is removed when it does not.
 
     Args:
@@ -128,6 +130,8 @@ def open_video(output: Path, *, fps: float, frames: int, enlarge: int = 1) -> It
         fps: frames per second of the file.
         frames: how many will be written.
         enlarge: write every pixel as a square of this size.
+        sound: a video whose sound the file gets, cut or padded with silence; see
+            :func:`longtake.core.files.sound.sound_for`.
 
     Raises:
         OutputError: another run is writing it, no space is left, or the system refuses otherwise.
@@ -137,7 +141,7 @@ def open_video(output: Path, *, fps: float, frames: int, enlarge: int = 1) -> It
     with claimed(output), _own_thread(output) as call:
         try:
             remove(part)  # of a dead run of another machine with the same number
-            encoder: Encoder = call(lambda: encoder_for(output.suffix, part, fps, frames))
+            encoder: Encoder = call(lambda: encoder_for(output.suffix, part, fps, frames, sound))
             try:
                 yield VideoWriter(lambda frame: call(lambda: encoder.write(frame)), enlarge)
             except BaseException:
