@@ -6,7 +6,7 @@ import re
 
 import pytest
 import torch
-from comfy_model import FRAMES, TRAINED, ModelPatcher, SVD_img2vid
+from comfy_model import FRAMES, PATCHERS, TRAINED, SVD_img2vid
 from comfy_stand_ins import Euler, karras, sampled, told
 from PIL import Image
 
@@ -31,9 +31,9 @@ def nodes(registry):
     return mappings(registry)[0]
 
 
-@pytest.fixture(scope="module")
-def model(tiny_model):
-    return ModelPatcher(SVD_img2vid(tiny_model.pipeline.unet))
+@pytest.fixture(scope="module", params=PATCHERS, ids=lambda each: each.__name__)
+def model(tiny_model, request):
+    return request.param(SVD_img2vid(tiny_model.pipeline.unet))
 
 
 def test_every_strategy_that_has_a_place_in_comfyui_is_offered_with_its_options(nodes, registry):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from comfy_model import PATCHERS
 from comfy_stock_nodes import stock_nodes
 
 import longtake
@@ -109,11 +110,11 @@ def check_value(where, type_, settings, value):
         assert isinstance(value, str if type_ == "STRING" else bool), where
 
 
-def run(path: Path, unet) -> tuple[list[torch.Tensor], dict[str, object]]:
+def run(path: Path, unet, patcher) -> tuple[list[torch.Tensor], dict[str, object]]:
     """Run a workflow as ComfyUI does, small; return what it shows, and what each of our nodes gave."""
     shown: list[torch.Tensor] = []
     data = json.loads(path.read_text(encoding="utf-8"))
-    known, links, made, ours = OURS | stock_nodes(unet, shown), {}, {}, {}
+    known, links, made, ours = OURS | stock_nodes(unet, shown, patcher), {}, {}, {}
     for link, source, slot, *_ in data["links"]:
         links[link] = source, slot
     for node in sorted(data["nodes"], key=lambda node: node["order"]):
@@ -131,9 +132,15 @@ def run(path: Path, unet) -> tuple[list[torch.Tensor], dict[str, object]]:
     return shown, ours
 
 
+@pytest.fixture(scope="module", params=PATCHERS, ids=lambda each: each.__name__)
+def patcher(request):
+    """The two ways in which versions of ComfyUI clone a model."""
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def runs(tiny_model):
-    return {path.stem: run(path, tiny_model.pipeline.unet) for path in FILES}
+def runs(tiny_model, patcher):
+    return {path.stem: run(path, tiny_model.pipeline.unet, patcher) for path in FILES}
 
 
 @pytest.mark.parametrize("name", [path.stem for path in FILES])
@@ -153,6 +160,6 @@ def test_the_plan_of_a_workflow_is_shown(runs):
     assert pictures[0].shape[1] > 300
 
 
-def test_a_workflow_that_is_run_again_gives_the_same(runs, tiny_model):
-    again, _ = run(next(path for path in FILES if path.stem == "freeinit"), tiny_model.pipeline.unet)
+def test_a_workflow_that_is_run_again_gives_the_same(runs, tiny_model, patcher):
+    again, _ = run(next(path for path in FILES if path.stem == "freeinit"), tiny_model.pipeline.unet, patcher)
     assert torch.equal(again[0], runs["freeinit"][0][0])
