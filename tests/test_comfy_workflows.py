@@ -14,8 +14,8 @@ from comfy_stock_nodes import stock_nodes
 import longtake
 from longtake.plugins.comfy.nodes import mappings
 
-DOCS = Path(__file__).parents[1] / "docs"
-FILES = sorted((DOCS / "comfyui").glob("*.json"))
+ROOT = Path(__file__).parents[1]
+FILES = sorted((ROOT / "example_workflows").glob("*.json"))
 WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN")
 OURS = mappings(longtake.load_plugins(third_party=False).registry)[0]
 # So that a run takes no time: what the widgets say instead.
@@ -52,7 +52,7 @@ def stock(tiny_model):
 
 
 def script():
-    spec = importlib.util.spec_from_file_location("comfyui_workflows", DOCS / "comfyui_workflows.py")
+    spec = importlib.util.spec_from_file_location("comfyui_workflows", ROOT / "docs" / "comfyui_workflows.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
