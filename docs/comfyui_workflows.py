@@ -209,7 +209,7 @@ def attention_scale(start: Start) -> None:
 
 
 def attention_windows(start: Start) -> None:
-    (windows,) = start.add("Longtake_attention_freenoise", OPTIONS_OF_SECOND, widgets={"window": 25, "stride": 6})
+    (windows,) = start.add("Longtake_attention_freenoise", OPTIONS_OF_SECOND, widgets={"window": "25", "stride": "6"})
     (model,) = start.add("LongtakeAttention", SECOND, model=start.model, options=windows)
     start.finish(start.usual_guidance(model))
 
