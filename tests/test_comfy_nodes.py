@@ -152,7 +152,11 @@ def test_a_connected_strategy_takes_the_place_of_the_chosen_one(nodes, model):
 
 def test_a_drop_down_says_that_it_leaves_the_choice_to_what_is_connected(nodes, model, caplog):
     (trapezoid,) = make(nodes, "Longtake_guidance_trapezoid")
-    for given, connected, acting in ((None, None, "linear"), (None, trapezoid, "trapezoid"), ("triangle", None, "triangle")):
+    for given, connected, acting in (
+        (None, None, "linear"),
+        (None, trapezoid, "trapezoid"),
+        ("triangle", None, "triangle"),
+    ):
         chosen = {} if given is None else {"guidance": given}
         (made,) = make(nodes, "LongtakeGuidance", model=model, options=connected, **chosen)
         assert made.model_options["sampler_post_cfg_function"][-1].schedule.name == acting

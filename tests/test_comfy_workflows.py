@@ -20,7 +20,10 @@ WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN")
 OURS = mappings(longtake.load_plugins(third_party=False).registry)[0]
 # So that a run takes no time: what the widgets say instead.
 SMALL = {"trained_frames": 4, "video_frames": 9, "width": 64, "height": 48, "steps": 2}
-SHORT = {"Longtake_attention_freenoise": {"window": "4", "stride": "2"}, "Longtake_sampling_freeinit": {"iterations": 2}}
+SHORT = {
+    "Longtake_attention_freenoise": {"window": "4", "stride": "2"},
+    "Longtake_sampling_freeinit": {"iterations": 2},
+}
 
 
 def is_widget(type_) -> bool:

@@ -37,8 +37,8 @@ class Node:
         """Return the drop-down of a kind's strategies that ComfyUI can run; first what leaves it to ``options``."""
         names = [name for name, each in sorted(cls.registry.classes[kind].items()) if runs_in_comfyui(each)]
         tooltip = (
-            f"A strategy with its defaults. {ELSE + default!r}: what is connected to 'options', or {default} if nothing "
-            "is. Connected options always act, whatever is chosen here."
+            f"A strategy with its defaults. {ELSE + default!r} is what is connected to 'options', or {default} if "
+            "nothing is. Connected options always act, whatever is chosen here."
         )
         return {kind: ([ELSE + default, *names], {"default": ELSE + default, "tooltip": tooltip})}
 
