@@ -14,8 +14,20 @@ from typing import Any
 import longtake
 from longtake.plugins.comfy.nodes import mappings
 
-FOLDER = Path(__file__).parent / "comfyui"
+FOLDER = Path(__file__).parents[1] / "example_workflows"  # where ComfyUI looks for a pack's templates
 FRAMES = 56
+# Where nodes lie, so that no wire passes below one: models along the top, conditioning and latents along the middle.
+LOADER, IMAGE, CONDITIONING = (0, 0), (0, 480), (490, 600)
+FIRST, SECOND, THIRD = (490, 110), (930, 110), (1370, 110)  # nodes that a model goes through
+OPTIONS_OF_SECOND, OPTIONS_OF_THIRD = (490, 200), (930, 220)
+SIGMAS, GUIDER, SAMPLER, NOISE = (1810, 380), (1810, 600), (1810, 930), (1810, 1100)
+SAMPLING, PLAN, DECODER, PICTURE, VIDEO = (2250, 760), (2250, 110), (2690, 20), (2690, 220), (3130, 20)
+SAMPLER_BEFORE = (1370, 930)
+WIDTH = 330
+SIZES = {
+    "ImageOnlyCheckpointLoader": (380, 100),
+    **{"LoadImage": (WIDTH, 330), "SaveAnimatedWEBP": (WIDTH, 440), "PreviewImage": (WIDTH, 300)},
+}
 WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN")
 # ComfyUI's own nodes: sockets, what their widgets say, types and names of their outputs.
 STOCK: dict[str, tuple[dict[str, str], list[Any], list[tuple[str, str]]]] = {
@@ -68,13 +80,13 @@ class Workflow:
         self._titles = titles
 
     def add(self, kind: str, place: tuple[int, int], /, *, widgets: dict[str, Any] | None = None, **inputs: Output):
-        """Add a node: its type, column and row, what its widgets say, and what its sockets are connected to."""
+        """Add a node: its type, place, what its widgets say, and what its sockets are connected to."""
         sockets, values, outputs = self._shape(kind, widgets or {}) if kind in self._classes else STOCK[kind]
         node: dict[str, Any] = {
             "id": len(self.nodes) + 1,
             "type": kind,
-            "pos": [30 + 370 * place[0], 60 + 380 * place[1]],
-            "size": [330, 60 + 24 * (len(sockets) + len(values))],
+            "pos": list(place),
+            "size": list(SIZES.get(kind, (WIDTH, 60 + 24 * (len(sockets) + len(values))))),
             "flags": {},
             "order": len(self.nodes),
             "mode": 0,
@@ -133,41 +145,41 @@ class Start:
 
     def __init__(self, workflow: Workflow) -> None:
         self.add = workflow.add
-        self.model, clip_vision, self.vae = self.add("ImageOnlyCheckpointLoader", (0, 0))
-        image, _ = self.add("LoadImage", (0, 1))
+        self.model, clip_vision, self.vae = self.add("ImageOnlyCheckpointLoader", LOADER)
+        image, _ = self.add("LoadImage", IMAGE)
         self.positive, self.negative, self.latent = self.add(
-            "SVD_img2vid_Conditioning", (1, 1), clip_vision=clip_vision, init_image=image, vae=self.vae
+            "SVD_img2vid_Conditioning", CONDITIONING, clip_vision=clip_vision, init_image=image, vae=self.vae
         )
 
     def usual_guidance(self, model: Output) -> Output:
         """Return the model with ComfyUI's own guidance over the frames."""
-        return self.add("VideoLinearCFGGuidance", (3, 0), model=model)[0]
+        return self.add("VideoLinearCFGGuidance", THIRD, model=model)[0]
 
     def finish(self, model: Output, *, noise: Output | None = None, again: bool = False) -> Output:
         """Sample, decode, save; return the sigmas."""
-        (sigmas,) = self.add("BasicScheduler", (3, 2), model=model)
-        (sampler,) = self.add("KSamplerSelect", (2, 2))
+        (sigmas,) = self.add("BasicScheduler", SIGMAS, model=model)
+        (sampler,) = self.add("KSamplerSelect", SAMPLER_BEFORE if again else SAMPLER)
         if again:
-            (sampler,) = self.add("LongtakeSampling", (3, 3), sampler=sampler)
-        (guider,) = self.add("CFGGuider", (4, 0), model=model, positive=self.positive, negative=self.negative)
-        (noise,) = [noise] if noise else self.add("RandomNoise", (2, 3))
+            (sampler,) = self.add("LongtakeSampling", SAMPLER, sampler=sampler)
+        (guider,) = self.add("CFGGuider", GUIDER, model=model, positive=self.positive, negative=self.negative)
+        (noise,) = [noise] if noise else self.add("RandomNoise", NOISE)
         made, _ = self.add(
-            *("SamplerCustomAdvanced", (4, 1)),
+            *("SamplerCustomAdvanced", SAMPLING),
             noise=noise,
             guider=guider,
             sampler=sampler,
             sigmas=sigmas,
             latent_image=self.latent,
         )
-        (frames,) = self.add("VAEDecode", (5, 0), samples=made, vae=self.vae)
-        self.add("SaveAnimatedWEBP", (5, 1), images=frames)
+        (frames,) = self.add("VAEDecode", DECODER, samples=made, vae=self.vae)
+        self.add("SaveAnimatedWEBP", VIDEO, images=frames)
         return sigmas
 
 
 def make_it_long(start: Start) -> None:
     model, start.positive, start.negative = start.add(
         "LongtakeMakeItLong",
-        (2, 0),
+        SECOND,
         model=start.model,
         positive=start.positive,
         negative=start.negative,
@@ -177,14 +189,14 @@ def make_it_long(start: Start) -> None:
 
 
 def position_scaling(start: Start) -> None:
-    (ends,) = start.add("Longtake_positional_linear", (1, 0), widgets={"align": "ends"})
-    (model,) = start.add("LongtakePositional", (2, 0), model=start.model, options=ends)
+    (ends,) = start.add("Longtake_positional_linear", OPTIONS_OF_SECOND, widgets={"align": "ends"})
+    (model,) = start.add("LongtakePositional", SECOND, model=start.model, options=ends)
     start.finish(start.usual_guidance(model))
 
 
 def attention(start: Start, **widgets: Any) -> None:
-    (positions,) = start.add("LongtakePositional", (1, 0), model=start.model)
-    (model,) = start.add("LongtakeAttention", (2, 0), model=positions, widgets=widgets)
+    (positions,) = start.add("LongtakePositional", FIRST, model=start.model)
+    (model,) = start.add("LongtakeAttention", SECOND, model=positions, widgets=widgets)
     start.finish(start.usual_guidance(model))
 
 
@@ -197,44 +209,42 @@ def attention_scale(start: Start) -> None:
 
 
 def attention_windows(start: Start) -> None:
-    (windows,) = start.add("Longtake_attention_freenoise", (1, 0), widgets={"window": 25, "stride": 6})
-    (model,) = start.add(
-        "LongtakeAttention", (2, 0), model=start.model, options=windows, widgets={"attention": "freenoise"}
-    )
+    (windows,) = start.add("Longtake_attention_freenoise", OPTIONS_OF_SECOND, widgets={"window": "25", "stride": "6"})
+    (model,) = start.add("LongtakeAttention", SECOND, model=start.model, options=windows)
     start.finish(start.usual_guidance(model))
 
 
 def noise_shuffling(start: Start) -> None:
-    (model,) = start.add("LongtakeAttention", (2, 0), model=start.model, widgets={"attention": "freenoise"})
-    (noise,) = start.add("LongtakeNoise", (2, 3), widgets={"noise_seed": 1})
+    (model,) = start.add("LongtakeAttention", SECOND, model=start.model, widgets={"attention": "freenoise"})
+    (noise,) = start.add("LongtakeNoise", NOISE, widgets={"noise_seed": 1})
     start.finish(start.usual_guidance(model), noise=noise)
 
 
 def loop(start: Start) -> None:
-    (model,) = start.add("LongtakeLoop", (2, 0), model=start.model, latent=start.latent)
+    (model,) = start.add("LongtakeLoop", SECOND, model=start.model, latent=start.latent)
     start.finish(model)
 
 
 def freeinit(start: Start) -> None:
-    (model,) = start.add("LongtakePositional", (2, 0), model=start.model)
+    (model,) = start.add("LongtakePositional", SECOND, model=start.model)
     start.finish(start.usual_guidance(model), again=True)
 
 
 def guidance_and_plan(start: Start) -> None:
-    (trapezoid,) = start.add("Longtake_guidance_trapezoid", (1, 0), widgets={"max": 2.5})
-    (positions,) = start.add("LongtakePositional", (2, 0), model=start.model, widgets={"positional": "yarn"})
-    (model,) = start.add("LongtakeGuidance", (3, 0), model=positions, options=trapezoid)
-    (noise,) = start.add("LongtakeNoise", (2, 3), widgets={"noise_seed": 1})
+    (trapezoid,) = start.add("Longtake_guidance_trapezoid", OPTIONS_OF_THIRD, widgets={"max": 2.5})
+    (positions,) = start.add("LongtakePositional", FIRST, model=start.model, widgets={"positional": "yarn"})
+    (model,) = start.add("LongtakeGuidance", THIRD, model=positions, options=trapezoid)
+    (noise,) = start.add("LongtakeNoise", NOISE, widgets={"noise_seed": 1})
     sigmas = start.finish(model, noise=noise)
     (plan,) = start.add(
-        *("LongtakePlan", (4, 2)),
+        *("LongtakePlan", PLAN),
         model=model,
         latent=start.latent,
         noise=noise,
         sigmas=sigmas,
         positive=start.positive,
     )
-    start.add("PreviewImage", (5, 2), images=plan)
+    start.add("PreviewImage", PICTURE, images=plan)
 
 
 WORKFLOWS: dict[str, Callable[[Start], None]] = {

@@ -49,6 +49,8 @@ def nested_copy(value):
 class ModelPatcher:
     """A model with patches that are applied when it is loaded; clones share the model and the backups."""
 
+    copied = staticmethod(nested_copy)  # how a clone gets its own options
+
     def __init__(self, model):
         self.model = model
         self.object_patches, self.object_patches_backup = {}, {}
@@ -59,7 +61,7 @@ class ModelPatcher:
         new = type(self)(self.model)
         new.object_patches, new.patches = dict(self.object_patches), dict(self.patches)
         new.object_patches_backup, new.backup = self.object_patches_backup, self.backup
-        new.model_options = nested_copy(self.model_options)
+        new.model_options = self.copied(self.model_options)
         return new
 
     def add_object_patch(self, name, value):
@@ -109,6 +111,15 @@ class ModelPatcher:
         self.model_options["sampler_post_cfg_function"] = [*before, function]
         if disable_cfg1_optimization:
             self.model_options["disable_cfg1_optimization"] = True
+
+
+class DeepPatcher(ModelPatcher):
+    """That of ComfyUI 0.3.64, whose clones copy everything that lies in their options."""
+
+    copied = staticmethod(copy.deepcopy)
+
+
+PATCHERS = [ModelPatcher, DeepPatcher]
 
 
 def load(patcher):

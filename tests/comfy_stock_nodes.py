@@ -30,7 +30,7 @@ def number(kind, *names):
     return {name: (kind, {"default": 0}) for name in names}
 
 
-def stock_nodes(unet, shown):
+def stock_nodes(unet, shown, patcher=ModelPatcher):
     """Return ComfyUI's own nodes that the example workflows use; what they would show or save goes into a list."""
 
     def conditioning(clip_vision, init_image, vae, width, height, video_frames, **told):
@@ -83,7 +83,7 @@ def stock_nodes(unet, shown):
     return {
         "ImageOnlyCheckpointLoader": stock(
             ("MODEL", "CLIP_VISION", "VAE"), text("ckpt_name"),
-            lambda ckpt_name: (ModelPatcher(SVD_img2vid(unet)), "clip vision", "vae"),
+            lambda ckpt_name: (patcher(SVD_img2vid(unet)), "clip vision", "vae"),
         ),
         "LoadImage": stock(
             ("IMAGE", "MASK"), {"image": (["example.png"], {"image_upload": True})}, lambda image: ("image", "mask")

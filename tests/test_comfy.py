@@ -7,7 +7,7 @@ import copy
 import pytest
 import torch
 from comfy_compared import REGISTRY, close, sampled_by_longtake
-from comfy_model import FRAMES, TRAINED, ModelPatcher, SVD_img2vid, load
+from comfy_model import FRAMES, PATCHERS, TRAINED, ModelPatcher, SVD_img2vid, load
 from comfy_stand_ins import Euler, InterruptProcessingException, sampled
 
 from longtake import AttentionStrategy, PositionalStrategy, Span
@@ -36,10 +36,10 @@ def unet(tiny_model):
     return tiny_model.pipeline.unet
 
 
-@pytest.fixture(scope="module")
-def model(unet):
+@pytest.fixture(scope="module", params=PATCHERS, ids=lambda each: each.__name__)
+def model(unet, request):
     """A loaded model; tests must leave it as it is."""
-    return ModelPatcher(SVD_img2vid(unet))
+    return request.param(SVD_img2vid(unet))
 
 
 @pytest.fixture(scope="module")

@@ -6,12 +6,13 @@ import re
 
 import pytest
 import torch
-from comfy_model import FRAMES, TRAINED, ModelPatcher, SVD_img2vid
+from comfy_model import FRAMES, PATCHERS, TRAINED, SVD_img2vid
 from comfy_stand_ins import Euler, karras, sampled, told
 from PIL import Image
 
 import longtake
 from longtake import GuidanceSchedule
+from longtake.core.contracts import SamplingStrategy
 from longtake.core.errors import ConfigError
 from longtake.plugins.comfy import preview
 from longtake.plugins.comfy.nodes import KINDS, NODES, mappings
@@ -31,17 +32,18 @@ def nodes(registry):
     return mappings(registry)[0]
 
 
-@pytest.fixture(scope="module")
-def model(tiny_model):
-    return ModelPatcher(SVD_img2vid(tiny_model.pipeline.unet))
+@pytest.fixture(scope="module", params=PATCHERS, ids=lambda each: each.__name__)
+def model(tiny_model, request):
+    return request.param(SVD_img2vid(tiny_model.pipeline.unet))
 
 
 def test_every_strategy_that_has_a_place_in_comfyui_is_offered_with_its_options(nodes, registry):
     for kind in KINDS:
-        names = set(registry.classes[kind])
-        chooser = nodes[f"Longtake{kind.capitalize()}"].INPUT_TYPES()["required"][kind]
-        assert set(chooser[0]) == names
-        assert chooser[1]["default"] in names
+        names = set(registry.classes[kind]) - {"chain"}
+        offered, settings = nodes[f"Longtake{kind.capitalize()}"].INPUT_TYPES()["required"][kind]
+        assert set(offered[1:]) == names
+        assert settings["default"] == offered[0]
+        assert offered[0].removeprefix("options, else ") in names
         for name in names:
             cls = registry.classes[kind][name]
             node = nodes[f"Longtake_{kind}_{name}"]
@@ -84,6 +86,30 @@ def test_widgets_are_of_the_kinds_and_bounds_that_comfyui_knows(nodes):
             assert settings.get("tooltip") or "seed" in where, where
 
 
+def test_sampling_in_parts_is_not_offered():
+    class InParts(SamplingStrategy):
+        """Somebody else's."""
+
+        name = "in-parts"
+
+        def seen(self, span):
+            return span.trained
+
+    class Twice(SamplingStrategy):
+        """Somebody else's, of all frames."""
+
+        name = "twice"
+
+    registry = longtake.load_plugins(third_party=False).registry
+    for each in (InParts, Twice):
+        registry.add(each, "third")
+    nodes, titles = mappings(registry)
+    offered = nodes["LongtakeSampling"].INPUT_TYPES()["required"]["sampling"][0]
+    assert offered == ["options, else freeinit", "freeinit", "joint", "twice"]
+    assert "Longtake_sampling_twice" in nodes.keys() & titles.keys()
+    assert not {"Longtake_sampling_chain", "Longtake_sampling_in-parts"} & (nodes.keys() | titles.keys())
+
+
 def test_a_plugin_that_did_not_load_is_named(monkeypatch, caplog):
     from longtake.plugins.comfy import nodes as module
 
@@ -122,6 +148,25 @@ def test_a_connected_strategy_takes_the_place_of_the_chosen_one(nodes, model):
     assert seams_of(chosen).acting_at(0.5)[0].name == "yarn"
     assert seams_of(chosen).trained == TRAINED
     assert seams_of(model) is None
+
+
+def test_a_drop_down_says_that_it_leaves_the_choice_to_what_is_connected(nodes, model, caplog):
+    (trapezoid,) = make(nodes, "Longtake_guidance_trapezoid")
+    for given, connected, acting in (
+        (None, None, "linear"),
+        (None, trapezoid, "trapezoid"),
+        ("triangle", None, "triangle"),
+    ):
+        chosen = {} if given is None else {"guidance": given}
+        (made,) = make(nodes, "LongtakeGuidance", model=model, options=connected, **chosen)
+        assert made.model_options["sampler_post_cfg_function"][-1].schedule.name == acting
+    assert not caplog.text
+    make(nodes, "LongtakeGuidance", model=model, guidance="trapezoid", options=trapezoid)
+    assert not caplog.text
+    # As workflows were saved when there was no such entry.
+    (made,) = make(nodes, "LongtakeGuidance", model=model, guidance="linear", options=trapezoid)
+    assert made.model_options["sampler_post_cfg_function"][-1].schedule.name == "trapezoid"
+    assert "the connected options make it 'trapezoid', and not the chosen 'linear'" in caplog.text
 
 
 def test_factors_that_are_not_one_go_before_connected_options(nodes, model):

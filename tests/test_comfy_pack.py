@@ -12,6 +12,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.specifiers import SpecifierSet
 
 import longtake
 from longtake.plugins.comfy.nodes import NODES
@@ -128,6 +129,16 @@ def test_nodes_need_no_more_than_the_requirements_file_says(loaded):
     names = {re.split(r"[\[>=]", line)[0] for line in required}
     ours = {re.split(r"[\[>=]", line)[0] for line in stated} - names - COMFYUI_HAS
     assert not {modules.get(name, name) for name in ours} & set(loaded["others"])
+
+
+def test_the_folder_is_described_to_comfyui_and_its_workflows_lie_where_they_are_looked_for():
+    data = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    comfy = data["tool"]["comfy"]
+    assert set(comfy) == {"PublisherId", "DisplayName", "Icon", "requires-comfyui"}
+    assert SpecifierSet(comfy["requires-comfyui"]).contains("0.3.64")
+    assert (ROOT / "example_workflows" / "make-it-long.json").is_file()
+    # They are of the cloned folder, and of no use in an installed package.
+    assert not any("example_workflows" in each for each in data["tool"]["setuptools"]["packages"])
 
 
 def test_nothing_else_of_longtake_imports_the_nodes():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from comfy_compared import close, sampled_by_longtake
-from comfy_model import COLUMNS, FRAMES, ROWS, TRAINED, ModelPatcher, SVD_img2vid
+from comfy_model import COLUMNS, FRAMES, PATCHERS, ROWS, TRAINED, SVD_img2vid
 from comfy_stand_ins import Euler, Guider, karras, prepare_noise, sampled, told
 
 from longtake.core.contracts import NoiseSchedule, SamplingStrategy
@@ -23,10 +23,10 @@ def unet(tiny_model):
     return tiny_model.pipeline.unet
 
 
-@pytest.fixture(scope="module")
-def model(unet):
+@pytest.fixture(scope="module", params=PATCHERS, ids=lambda each: each.__name__)
+def model(unet, request):
     """A loaded model; tests must leave it as it is."""
-    return ModelPatcher(SVD_img2vid(unet))
+    return request.param(SVD_img2vid(unet))
 
 
 @pytest.fixture(scope="module")

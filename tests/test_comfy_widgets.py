@@ -17,6 +17,7 @@ from longtake import PositionalStrategy
 from longtake.core.course import ONE, AnyCourse
 from longtake.core.errors import ConfigError
 from longtake.core.named import Positional
+from longtake.core.registry import default_of
 from longtake.core.testing import example_options
 from longtake.plugins.comfy.node import options_node
 from longtake.plugins.comfy.nodes import KINDS, mappings
@@ -76,21 +77,42 @@ def test_options_of_every_kind_become_widgets(registry):
     widgets = {widget.name: widget for widget in widgets_of(Everything)}
     types = {name: widget.type for name, widget in widgets.items()}
     assert types == {
-        "start": "FLOAT", "stop": "FLOAT", "whole": "INT", "part": "FLOAT", "free": "FLOAT", "maybe": "INT",
-        "nothing": "FLOAT", "anything": "STRING", "way": ["here", "there"], "other": ["default", "up", "down"],
+        "start": "FLOAT", "stop": "FLOAT", "whole": "INT", "part": "FLOAT", "free": "FLOAT", "maybe": "STRING",
+        "nothing": "STRING", "anything": "STRING", "way": ["here", "there"], "other": ["default", "up", "down"],
         "yes": "BOOLEAN", "perhaps": ["default", "true", "false"], "word": "STRING", "path": "STRING",
         "numbers": "STRING", "keys": "STRING", "course": "STRING",
     }  # fmt: skip
     assert sockets_of(Everything) == {"of": "positional"}
-    bounds = {
-        name: (widgets[name].settings["min"], widgets[name].settings["max"]) for name in ("whole", "part", "maybe")
-    }
-    assert bounds["whole"] == (1, 9)
-    assert bounds["part"] == (0.01, 1.0)
-    assert bounds["maybe"][0] == widgets["maybe"].settings["default"] == 0
-    assert widgets["nothing"].settings["default"] == -1.0
-    assert widgets["maybe"].settings["tooltip"] == "Maybe. 0 leaves it to longtake."
+    bounds = {name: (widgets[name].settings["min"], widgets[name].settings["max"]) for name in ("whole", "part")}
+    assert bounds == {"whole": (1, 9), "part": (0.01, 1.0)}
+    assert {widgets[name].settings["default"] for name in ("maybe", "nothing", "anything")} == {"default"}
+    assert widgets["maybe"].settings["tooltip"] == "Maybe. A number, or 'default', which leaves it to longtake."
     assert widgets["keys"].settings["tooltip"] == 'Keys. For example: {"0": 1.5}'
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        *[(name, text, None) for name in ("maybe", "nothing", "anything") for text in ("default", "", " default ")],
+        ("maybe", "7", 7), ("maybe", 7, 7), ("maybe", "7.0", 7), ("nothing", "1e-3", 0.001), ("nothing", "0", 0.0),
+        ("anything", "-1", -1.0), ("anything", "0", 0.0),
+        # What stood for the default in workflows that were saved when these were numbers.
+        ("maybe", 0, None), ("maybe", "0", None), ("nothing", -1.0, None), ("nothing", "-1.0", None),
+    ],
+)  # fmt: skip
+def test_a_number_that_may_be_left_to_longtake_says_so_in_words(registry, name, text, value):
+    assert getattr(everything(registry, **{name: text}), name) == value
+
+
+def test_no_number_of_ours_is_shown_as_zero_or_rounded_where_longtake_chooses(registry):
+    """ComfyUI shows two decimals."""
+    for kind in KINDS:
+        for cls in registry.classes[kind].values():
+            for widget in widgets_of(cls):
+                if widget.type == "FLOAT":
+                    assert round(widget.settings["default"], 2) == widget.settings["default"], (cls.name, widget.name)
+                if widget.type in ("INT", "FLOAT"):
+                    assert default_of(cls.model_fields[widget.name]) == widget.settings["default"]
 
 
 def test_a_default_that_is_made_is_the_widgets():
@@ -136,6 +158,7 @@ def test_numbers_and_mappings_survive_being_widgets(number, whole, keys):
         ({"keys": ""}, "positional.keys has to be given: there is no default for it"),
         ({"keys": "{0: ["}, r"positional.keys must be a number, a list or a mapping in YAML, got '\{0: \['"),
         ({"maybe": 1}, "positional.maybe should be greater than or equal to 2, got 1"),
+        ({"maybe": "two"}, "positional.maybe should be a valid integer"),
         ({"start": 0.9, "stop": 0.1}, "start must not be after stop, got start=0.9 with stop=0.1"),
     ],
 )

@@ -8,18 +8,22 @@ from pathlib import Path
 
 import pytest
 import torch
+from comfy_model import PATCHERS
 from comfy_stock_nodes import stock_nodes
 
 import longtake
 from longtake.plugins.comfy.nodes import mappings
 
-DOCS = Path(__file__).parents[1] / "docs"
-FILES = sorted((DOCS / "comfyui").glob("*.json"))
+ROOT = Path(__file__).parents[1]
+FILES = sorted((ROOT / "example_workflows").glob("*.json"))
 WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN")
 OURS = mappings(longtake.load_plugins(third_party=False).registry)[0]
 # So that a run takes no time: what the widgets say instead.
 SMALL = {"trained_frames": 4, "video_frames": 9, "width": 64, "height": 48, "steps": 2}
-SHORT = {"Longtake_attention_freenoise": {"window": 4, "stride": 2}, "Longtake_sampling_freeinit": {"iterations": 2}}
+SHORT = {
+    "Longtake_attention_freenoise": {"window": "4", "stride": "2"},
+    "Longtake_sampling_freeinit": {"iterations": 2},
+}
 
 
 def is_widget(type_) -> bool:
@@ -51,7 +55,7 @@ def stock(tiny_model):
 
 
 def script():
-    spec = importlib.util.spec_from_file_location("comfyui_workflows", DOCS / "comfyui_workflows.py")
+    spec = importlib.util.spec_from_file_location("comfyui_workflows", ROOT / "docs" / "comfyui_workflows.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -109,11 +113,11 @@ def check_value(where, type_, settings, value):
         assert isinstance(value, str if type_ == "STRING" else bool), where
 
 
-def run(path: Path, unet) -> tuple[list[torch.Tensor], dict[str, object]]:
+def run(path: Path, unet, patcher) -> tuple[list[torch.Tensor], dict[str, object]]:
     """Run a workflow as ComfyUI does, small; return what it shows, and what each of our nodes gave."""
     shown: list[torch.Tensor] = []
     data = json.loads(path.read_text(encoding="utf-8"))
-    known, links, made, ours = OURS | stock_nodes(unet, shown), {}, {}, {}
+    known, links, made, ours = OURS | stock_nodes(unet, shown, patcher), {}, {}, {}
     for link, source, slot, *_ in data["links"]:
         links[link] = source, slot
     for node in sorted(data["nodes"], key=lambda node: node["order"]):
@@ -131,9 +135,15 @@ def run(path: Path, unet) -> tuple[list[torch.Tensor], dict[str, object]]:
     return shown, ours
 
 
+@pytest.fixture(scope="module", params=PATCHERS, ids=lambda each: each.__name__)
+def patcher(request):
+    """The two ways in which versions of ComfyUI clone a model."""
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def runs(tiny_model):
-    return {path.stem: run(path, tiny_model.pipeline.unet) for path in FILES}
+def runs(tiny_model, patcher):
+    return {path.stem: run(path, tiny_model.pipeline.unet, patcher) for path in FILES}
 
 
 @pytest.mark.parametrize("name", [path.stem for path in FILES])
@@ -153,6 +163,6 @@ def test_the_plan_of_a_workflow_is_shown(runs):
     assert pictures[0].shape[1] > 300
 
 
-def test_a_workflow_that_is_run_again_gives_the_same(runs, tiny_model):
-    again, _ = run(next(path for path in FILES if path.stem == "freeinit"), tiny_model.pipeline.unet)
+def test_a_workflow_that_is_run_again_gives_the_same(runs, tiny_model, patcher):
+    again, _ = run(next(path for path in FILES if path.stem == "freeinit"), tiny_model.pipeline.unet, patcher)
     assert torch.equal(again[0], runs["freeinit"][0][0])

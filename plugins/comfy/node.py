@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any, ClassVar
 
-from ...core.contracts import Strategy
+from ...core.contracts import SamplingStrategy, Strategy
 from ...core.errors import ConfigError
 from ...core.registry import Registry
 from .widgets import Widget, options_from, sockets_of, widgets_of
 
+logger = logging.getLogger("longtake")
+
 CATEGORY = "longtake"
+ELSE = "options, else "  # in a drop-down: what is connected to ``options`` acts, and the named strategy if nothing is
 TRAINED = (
     "INT",
     {"default": 25, "min": 1, "max": 1000, "tooltip": "Frames the model was trained on: 25 for SVD-XT, 14 for SVD."},
@@ -30,15 +34,19 @@ class Node:
 
     @classmethod
     def choice(cls, kind: str, default: str) -> dict[str, Any]:
-        """Return the drop-down of all strategies of a kind."""
-        names = sorted(cls.registry.classes[kind])
-        return {kind: (names, {"default": default, "tooltip": "With its defaults, unless options are connected."})}
+        """Return the drop-down of a kind's strategies that ComfyUI can run; first what leaves it to ``options``."""
+        names = [name for name, each in sorted(cls.registry.classes[kind].items()) if runs_in_comfyui(each)]
+        tooltip = (
+            f"A strategy with its defaults. {ELSE + default!r} is what is connected to 'options', or {default} if "
+            "nothing is. Connected options always act, whatever is chosen here."
+        )
+        return {kind: ([ELSE + default, *names], {"default": ELSE + default, "tooltip": tooltip})}
 
     @classmethod
     def options(cls, *kinds: str) -> dict[str, Any]:
         """Return the sockets for strategies: ``options`` where there is one kind, else the kinds' names."""
         names = ["options"] if len(kinds) == 1 else kinds
-        tooltip = "A node under longtake/options: it takes the place of what is chosen here."
+        tooltip = "A node under longtake/options; it acts in the place of what is chosen on this node."
         return {name: (socket(kind), {"tooltip": tooltip}) for name, kind in zip(names, kinds, strict=True)}
 
     def chosen(self, kind: str, name: str, options: Any) -> Any:
@@ -49,7 +57,13 @@ class Node:
 
         """
         if options is not None:
+            if not name.startswith(ELSE) and name != options.name:
+                logger.warning(
+                    "%s: the connected options make it %r, and not the chosen %r; choose the entry %r, which says so",
+                    *(self.TITLE, options.name, name, f"{ELSE}…"),
+                )
             return options
+        name = name.removeprefix(ELSE)
         cls = self.registry.classes[kind].get(name)
         lacking = [key for key, field in cls.model_fields.items() if field.is_required()] if cls else []
         if cls and lacking:
@@ -96,6 +110,13 @@ def options_node(registry: Registry, cls: type[Strategy]) -> type[Options]:
         "DESCRIPTION": (cls.__doc__ or "").strip(),
     }
     return type(f"Longtake_{cls.kind}_{cls.name}", (Options,), told)
+
+
+def runs_in_comfyui(cls: type[Strategy]) -> bool:
+    """Return whether a strategy can act where ComfyUI samples: always the whole video, so not one made in parts."""
+    if not issubclass(cls, SamplingStrategy):
+        return True
+    return cls.starts is SamplingStrategy.starts and cls.seen is SamplingStrategy.seen
 
 
 def title_of(cls: type[Strategy]) -> str:

@@ -9,7 +9,7 @@ from ...core.contracts import Span, Strategy
 from ...core.manager import load_plugins
 from ...core.registry import Registry
 from .defaults import asked, conditioned
-from .node import LATENT, MODEL, TRAINED, Node, options_node
+from .node import LATENT, MODEL, TRAINED, Node, options_node, runs_in_comfyui
 from .patches import patched
 from .preview import PlanPreview
 from .sampling import ComfyNoise, ComfySampler, guided
@@ -223,5 +223,6 @@ def mappings(registry: Registry | None = None) -> tuple[dict[str, type], dict[st
     nodes: dict[str, Any] = {name: type(name, (cls,), {"registry": registry}) for name, cls in NODES.items()}
     for kind in KINDS:
         for name, strategy in sorted(registry.classes[kind].items()):
-            nodes[f"Longtake_{kind}_{name}"] = options_node(registry, strategy)
+            if runs_in_comfyui(strategy):
+                nodes[f"Longtake_{kind}_{name}"] = options_node(registry, strategy)
     return nodes, {name: cls.TITLE for name, cls in nodes.items()}

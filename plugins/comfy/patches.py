@@ -47,7 +47,8 @@ class Patched(nn.Module):
         try:
             return super().__getattr__(name)
         except AttributeError:
-            if "stock" not in self.__dict__:  # it is being copied
+            # While it is copied there is no stock module yet, and how that one is copied is not how this one is.
+            if "stock" not in self.__dict__ or name.startswith("__"):
                 raise
             return getattr(self.__dict__["stock"], name)
 

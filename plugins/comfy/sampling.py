@@ -20,7 +20,7 @@ from ...core.denoiser import guide
 from ...core.errors import ConfigError, LongtakeError
 from ...core.manager import load_plugins
 from ...core.plan import guidance_at, noise_sources
-from .told import place
+from .told import Uncopied, place
 
 
 class ComfyNoise:
@@ -55,7 +55,7 @@ class ComfyNoise:
         return noise_FCYX if places is None else noise_FCYX[places]
 
 
-class FramewiseGuidance:
+class FramewiseGuidance(Uncopied):
     """ComfyUI's function after guidance: guides each frame by its own scale, whatever the sampler's cfg is.
 
     Attributes:
@@ -113,7 +113,8 @@ class ComfySampler:
 
     def __getattr__(self, name: str) -> Any:
         """Return what the sampler that denoises has under that name."""
-        if name == "inner":  # it is being copied
+        # While it is copied there is no inner sampler yet, and how that one is copied is not how this one is.
+        if name == "inner" or name.startswith("__"):
             raise AttributeError(name)
         return getattr(self.inner, name)
 

@@ -8,7 +8,7 @@ patched clone, reads both before the UNet is called and forgets them after it, a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, Self
 
 import torch
 
@@ -26,7 +26,23 @@ UNTOLD = (
 )
 
 
-class ToldSeams(Seams):
+class Uncopied:
+    """What a copy of a model shares with the model: ``copy.copy`` and ``copy.deepcopy`` return the object itself.
+
+    ``ModelPatcher.clone`` of some versions of ComfyUI copies ``model_options`` deeply, and so do other node packs,
+    while object patches stay the same modules. A copy of what tells the step would tell it to nobody.
+    """
+
+    def __copy__(self) -> Self:
+        """Return the object itself."""
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Return the object itself."""
+        return self
+
+
+class ToldSeams(Uncopied, Seams):
     """The strategies of one clone of a model; of clones of clones each has its own, with that before it as the outer.
 
     Attributes:
@@ -97,7 +113,7 @@ class ToldSeams(Seams):
         return (rows, columns) if rows * columns == pixels else None
 
 
-class Telling:
+class Telling(Uncopied):
     """ComfyUI's function around the model: tells the seams of a clone the step, then calls what was there before.
 
     Args:

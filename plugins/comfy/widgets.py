@@ -1,7 +1,8 @@
 """The options of a strategy as widgets of ComfyUI: made from the JSON schema of its fields, whoever wrote it.
 
 A number is INT or FLOAT with its bounds, a choice a drop-down, a switch BOOLEAN. What has no widget of its own (lists,
-mappings, courses) is text in YAML. An option that may be left to longtake has a value that says so.
+mappings, courses) is text in YAML. A number that may be left to longtake is text too, so that it can say "default":
+ComfyUI's widgets for numbers show nothing but numbers.
 """
 
 from __future__ import annotations
@@ -100,9 +101,7 @@ def _widget(path: str, name: str, shape: _Shape, examples: list[Any] | None) -> 
         default = shape.default is True
         return Widget(name, "BOOLEAN", {"default": default, "tooltip": shape.description}, _same)
     if one.get("type") in ("integer", "number"):
-        number = _number(name, shape)
-        if number:
-            return number
+        return _number_or_default(name, shape) if shape.nullable else _number(name, shape)
     if one.get("type") == "string":
         return _text(name, shape, _or_left_out)
     return _yaml(path, name, shape, examples)
@@ -122,30 +121,54 @@ def _choice(name: str, shape: _Shape, choices: list[str]) -> Widget:
     return Widget(name, listed, {"default": default, "tooltip": shape.description}, read)
 
 
-def _number(name: str, shape: _Shape) -> Widget | None:
-    """Return the widget of a number; None where it may be left out, but no number is free to say so."""
-    one, whole = shape.one, shape.one["type"] == "integer"
+def _number(name: str, shape: _Shape) -> Widget:
+    whole = shape.one["type"] == "integer"
     step = 1 if whole else STEP
+    low, high = _bounds(shape.one, step)
+    default = shape.default if isinstance(shape.default, int | float) else low
+    settings: dict[str, Any] = {"default": default, "min": low, "max": high}
+    if not whole:
+        settings = {key: float(value) for key, value in settings.items()} | {"round": False}
+    settings |= {"step": step, "tooltip": shape.description}
+    return Widget(name, "INT" if whole else "FLOAT", settings, _same)
+
+
+def _number_or_default(name: str, shape: _Shape) -> Widget:
+    """Return the widget of a number that may be left to longtake: text, which says so or has the number.
+
+    Workflows that were saved when it was a number said so by one below its bounds, which is still read.
+    """
+    one = shape.one
+    before = None
+    if "minimum" in one or "exclusiveMinimum" in one:
+        low, _ = _bounds(one, 1 if one["type"] == "integer" else STEP)
+        before = 0 if low > 0 else low - 1
+
+    def read(value: Any) -> Any:
+        text = str(value).strip()
+        number = _number_of(text)
+        return None if text in ("", AUTO) or (before is not None and number == before) else number
+
+    default = AUTO if shape.default in (None, LEFT_OUT) else f"{shape.default:g}"
+    tooltip = f"{shape.description} A number, or {AUTO!r}, which leaves it to longtake."
+    return Widget(name, "STRING", {"default": default, "multiline": False, "tooltip": tooltip}, read)
+
+
+def _bounds(one: dict[str, Any], step: float) -> tuple[float, float]:
+    """Return the lowest and highest number that a schema allows."""
     low = one.get("minimum", one.get("exclusiveMinimum", -step * MOST - step) + step)
     high = one.get("maximum", one.get("exclusiveMaximum", MOST + step) - step)
-    low, high = max(low, -MOST), min(high, MOST)
-    settings: dict[str, Any] = {"min": low, "max": high, "step": step, "tooltip": shape.description}
-    auto = LEFT_OUT
-    if shape.nullable:
-        if "minimum" not in one and "exclusiveMinimum" not in one:
-            return None
-        auto = 0 if low > 0 else low - 1 if whole else float(low) - 1
-        settings["min"] = auto
-        settings["tooltip"] += f" {auto:g} leaves it to longtake."
-    default = shape.default if isinstance(shape.default, int | float) else auto
-    settings["default"] = low if default is LEFT_OUT else default
-    if not whole:
-        settings |= {key: float(settings[key]) for key in ("default", "min", "max")} | {"round": False}
+    return max(low, -MOST), min(high, MOST)
 
-    def read(value: float) -> Any:
-        return None if auto is not LEFT_OUT and value == auto else value
 
-    return Widget(name, "INT" if whole else "FLOAT", settings, read)
+def _number_of(text: str) -> int | float | str:
+    """Return the number that a text is; other text as it is, for the strategy to refuse."""
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
 
 
 def _yaml(path: str, name: str, shape: _Shape, examples: list[Any] | None) -> Widget:
