@@ -21,7 +21,8 @@ from .checkpoint.contents import checkpoint_file, open_checkpoint
 from .checkpoint.single_file import FRAMES, SingleFile, frames_by_name
 from .config import EMBEDDED
 from .engine.memory import UnetShape
-from .errors import ModelError, explain, first_line
+from .errors import ModelError, check_kind, explain, first_line
+from .parts import check_scheduler
 
 logger = logging.getLogger("longtake")
 
@@ -94,7 +95,7 @@ def embedded_model() -> Path:
     return Path(__file__).parent / "embedded"
 
 
-def read_facts(name: str, trained: int | None = None) -> ModelFacts:
+def read_facts(name: str | Path, trained: int | None = None) -> ModelFacts:
     """Return the facts of a model: those of the published SVDs are known, else no more than heads of files is read.
 
     Args:
@@ -106,6 +107,8 @@ def read_facts(name: str, trained: int | None = None) -> ModelFacts:
         ModelError: there is no such folder, file or repository, it holds no SVD, or one trained on other frames.
 
     """
+    check_kind("name", name, (str, Path), "the name of a model, or a path")
+    name = str(name)
     if trained is not None and trained < 1:
         raise ModelError(f"trained={trained} was asked for; a model is trained on one frame or more")
     checkpoint = single_file(name)
@@ -117,7 +120,8 @@ def read_facts(name: str, trained: int | None = None) -> ModelFacts:
     pipeline = _read_json(name, "model_index.json").get("_class_name")
     if pipeline != PIPELINE:
         raise ModelError(f"model {name!r} is a {pipeline}, not Stable Video Diffusion ({PIPELINE})")
-    configs = (_read_json(name, f"{part}/{file}.json") for part, file in _PARTS)
+    configs = [_read_json(name, f"{part}/{file}.json") for part, file in _PARTS]
+    check_scheduler(configs[-1], name)
     folder = folder_of(name) or _hub_file(name, "model_index.json").parent
     parameters = _parameters(folder, "unet"), _parameters(folder, "vae")
     facts = facts_from(name, parameters, *configs)

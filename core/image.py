@@ -35,6 +35,11 @@ def read_image(source: ImageLike) -> Image.Image:
         return Image.fromarray(source)
     if isinstance(source, Image.Image):
         return _upright_rgb(source)
+    if not isinstance(source, str | Path):
+        raise ImageError(
+            f"an image should be a file, {EXAMPLE!r}, a PIL image or an array (H, W, 3) in uint8, got "
+            f"{type(source).__name__}"
+        )
     path = Path(source)
     if str(source) == EXAMPLE and not path.exists():
         path = example_image()
@@ -54,6 +59,8 @@ def _upright_rgb(image: Image.Image) -> Image.Image:
     if image.mode in ("I;16", "I", "F"):
         # Pillow clips high bit depths when converting; scale them instead.
         values = np.asarray(image, dtype=np.float64)
+        if not np.isfinite(values).all():
+            raise ImageError("an image in floating point must be finite, and some pixels of this one are not")
         top = values.max() if image.mode == "F" else 65535.0
         image = Image.fromarray(np.uint8(np.clip(values / (top or 1.0), 0, 1) * 255))
     if image.has_transparency_data:

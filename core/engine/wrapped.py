@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
@@ -97,10 +98,12 @@ def _around(part: nn.Module) -> str:
 def has_another_forward(part: nn.Module) -> bool:
     """Whether somebody else's function stands for a module's forward, other than to bring its weights or compile it."""
     forward = vars(part).get("forward")
+    brought = hasattr(part, "_diffusers_hook") or hasattr(part, "_hf_hook")
+    while brought and isinstance(forward, partial) and hasattr(forward, "__wrapped__"):
+        forward = forward.__wrapped__  # beneath what brings weights may be another one
     # What brought weights leaves the module's own method behind when it goes.
     own = forward is None or getattr(forward, "__func__", None) is type(part).forward
-    brought = hasattr(part, "_diffusers_hook") or hasattr(part, "_hf_hook")
-    return not own and not brought and "_orig_mod" not in part._modules
+    return not own and "_orig_mod" not in part._modules
 
 
 @contextmanager
