@@ -68,18 +68,23 @@ def check_weights(module: nn.Module) -> None:
             )
 
 
-def check_blocks(unet: nn.Module) -> None:
+def check_blocks(module: nn.Module, whose: str, called: tuple[type[nn.Module], ...] = ()) -> None:
     """See that nothing is wrapped around blocks, which the engine walks through, or layers that it does not call.
+
+    Args:
+        module: the UNet, or the VAE's decoder.
+        whose: what it is called.
+        called: classes of blocks that the engine does call.
 
     Raises:
         LongtakeError: hooks, or another forward, would be passed over.
 
     """
-    for name, part in unet.named_modules():
-        is_block = name and next(part.children(), None) is not None
+    for name, part in module.named_modules():
+        is_block = name and next(part.children(), None) is not None and not isinstance(part, called)
         if (is_block or PASSED_OVER.search(name)) and (found := _around(part)):
             raise LongtakeError(
-                f"{found} around the UNet's {name} ({type(part).__name__}), which longtake would pass over: it runs "
+                f"{found} around the {whose}'s {name} ({type(part).__name__}), which longtake would pass over: it runs "
                 "the layers inside by itself; take it away first"
             )
 
