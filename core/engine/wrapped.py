@@ -18,6 +18,7 @@ from ..errors import LongtakeError
 
 # Hooks of diffusers that bring weights, or see who asks for them.
 BRINGING = ("group_offloading", "layer_execution_tracker", "layerwise_casting", "peft_autocast_disable")
+PLAIN_WEIGHTS: tuple[type[Tensor], ...] = (nn.Parameter, Tensor)
 PLAIN_LAYERS = (nn.Linear, nn.Conv2d, nn.Conv3d, nn.GroupNorm, nn.LayerNorm)
 # Layers that are not called, as something else gives the same: norms of merged moments, one token's value, blends.
 PASSED_OVER = re.compile(
@@ -31,7 +32,7 @@ def is_plain(layer: nn.Module) -> bool:
     """Whether a layer's weights are all there is to it, so that they may be used without calling it."""
     hooked = layer._forward_hooks or layer._forward_pre_hooks or "forward" in vars(layer)
     # Quantized weights are tensors of another class, which know what to do when they are multiplied and no more.
-    return type(layer) in PLAIN_LAYERS and not hooked and type(layer.weight) in (nn.Parameter, Tensor)
+    return type(layer) in PLAIN_LAYERS and not hooked and type(layer.weight) in PLAIN_WEIGHTS
 
 
 def bias_plus(layer: Any, more_C: Tensor) -> Tensor:
