@@ -188,7 +188,7 @@ def load_model(
     name = str(name)
     facts = read_facts(name, trained)
     device = device if isinstance(device, torch.device) else choose_device(device)
-    dtype = dtype if isinstance(dtype, torch.dtype) else choose_dtype(dtype, device)
+    dtype = choose_dtype(str(dtype).removeprefix("torch.") if isinstance(dtype, torch.dtype) else dtype, device)
     file = single_file(name)
     if file and variant:
         raise ModelError(f"variant={variant!r} was asked for, but {name!r} is a single file, which has none")

@@ -23,7 +23,7 @@ from longtake.core.run import Run, Step
 from longtake.plugins import preview
 
 SMALL = {"frames": 6, "steps": 1, "seed": 1, "height": 24, "width": 32}
-OVERFLOWS = "overflows in half precision; try --dtype bfloat16. If it is the VAE, \"force_upcast\": true"
+OVERFLOWS = 'overflows in half precision; try --dtype bfloat16. If it is the VAE, "force_upcast": true'
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,8 @@ def test_the_overlap_is_not_tried_on_what_is_not_finite(tiny_model, caplog):
 
 
 @pytest.mark.parametrize(
-    ("part", "said"), [("vae.encoder.conv_in", "the VAE's latents of"), ("image_encoder.visual_projection", "the image")]
+    ("part", "said"),
+    [("vae.encoder.conv_in", "the VAE's latents of"), ("image_encoder.visual_projection", "the image")],
 )
 def test_what_the_unet_is_told_is_checked(pipe, image, part, said):
     name, rest = part.split(".", 1)

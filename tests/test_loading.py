@@ -11,11 +11,12 @@ import huggingface_hub.utils as hub
 import pytest
 import torch
 from diffusers.utils import logging as of_diffusers
-from original_layout import write_checkpoint
+from original_layout import Original, reduced_parts, save
 from transformers.utils import logging as of_transformers
 
-import longtake.core.model as model
 from longtake import generate, load_model
+from longtake.core import model
+from longtake.core.errors import ModelError
 from longtake.core.loading import LIBRARIES, loading
 
 
@@ -47,7 +48,7 @@ def test_nothing_is_shown_and_what_the_user_had_set_stays(tiny_folder, settings,
     before = state()
     load_model(str(tiny_folder), device="cpu", dtype="float16")  # of which diffusers warns on a CPU
     generate("example", model=str(tiny_folder), frames=2, steps=1, width=32, height=24)
-    with pytest.raises(longtake_error(), match="cannot be loaded"):
+    with pytest.raises(ModelError, match="cannot be loaded"):
         load_model(str(tiny_folder), device="cpu", variant="other")
     assert capfd.readouterr() == ("", "")
     assert state() == before
@@ -57,18 +58,14 @@ def test_nothing_is_shown_and_what_the_user_had_set_stays(tiny_folder, settings,
         assert not of_transformers.is_progress_bar_enabled()
 
 
-def longtake_error():
-    from longtake import LongtakeError
-
-    return LongtakeError
-
-
 @pytest.mark.parametrize("kind", ["folder", "file"])
-def test_two_loads_at_once_wait_for_each_other(tiny_folder, make_pipeline, tmp_path, monkeypatch, kind):
-    name = str(tiny_folder)
+def test_two_loads_at_once_wait_for_each_other(tiny_folder, tmp_path, monkeypatch, kind):
+    name, asked = tiny_folder, {"device": "cpu"}
     if kind == "file":
-        name = str(tmp_path / "svd.safetensors")
-        write_checkpoint(make_pipeline(), name)
+        name, asked = (
+            save(Original.of(**reduced_parts()), tmp_path / "svd.safetensors"),
+            {"device": "cpu", "trained": 4},
+        )
     both, outside, inside = threading.Barrier(2), threading.Barrier(2), []
     where = "_load_pipeline" if kind == "folder" else "load_single_file"
     stock, read = getattr(model, where), model.read_facts
@@ -89,7 +86,7 @@ def test_two_loads_at_once_wait_for_each_other(tiny_folder, make_pipeline, tmp_p
     monkeypatch.setattr(model, where, alone)
     monkeypatch.setattr(model, "read_facts", together)
     with ThreadPoolExecutor(2) as pool:
-        loaded = [each.result() for each in [pool.submit(load_model, name, device="cpu") for _ in range(2)]]
+        loaded = [each.result() for each in [pool.submit(load_model, name, **asked) for _ in range(2)]]
     first, second = (each.pipeline.unet.state_dict() for each in loaded)
     assert all(torch.equal(weight, second[key]) and not weight.is_meta for key, weight in first.items())
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 from applied import SMALL, TOLERANCE
-from diffusers import AutoencoderKLTemporalDecoder, UNetSpatioTemporalConditionModel
-from original_layout import REDUCED, Original, save
+from original_layout import Original, reduced_parts, save
 from pretend_device import DEVICE, There, pretending
-from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from longtake import Model, apply, generate, load_model
 from longtake.core.engine import wrapped
@@ -75,11 +73,7 @@ def test_a_pipeline(pipe, call_pipe, image, there):
 
 def test_a_single_file(there, tmp_path):
     """Weights are brought to the device one by one; what is not in the file is made."""
-    parts = {
-        "unet": UNetSpatioTemporalConditionModel(**REDUCED["unet"]),
-        "vae": AutoencoderKLTemporalDecoder(**REDUCED["vae"]),
-        "image_encoder": CLIPVisionModelWithProjection(CLIPVisionConfig(**REDUCED["image_encoder"])),
-    }
+    parts = reduced_parts()
     for part in parts.values():
         part.double()  # as some are stored
     path = save(Original.of(**parts), tmp_path / "svd.safetensors")

@@ -27,7 +27,9 @@ SMALL = {"frames": 6, "steps": 2, "seed": 1, "height": 24, "width": 32}
 @pytest.mark.parametrize("name", ["DDIMScheduler", "EulerAncestralDiscreteScheduler", "HeunDiscreteScheduler"])
 def test_other_schedulers_are_refused_with_the_reason(pipe, name):
     pipe.scheduler = getattr(diffusers, name).from_config(pipe.scheduler.config)
-    with pytest.raises(ModelError, match=f"has the scheduler {name}, which would be passed over: .*; or longtake.apply"):
+    with pytest.raises(
+        ModelError, match=f"has the scheduler {name}, which would be passed over: .*; or longtake.apply"
+    ):
         Model.of(pipe)
 
 
@@ -132,7 +134,12 @@ def test_a_forward_that_was_replaced_is_refused_also_beneath_what_brings_weights
         latents = generate(image, model=Model.of(brought), **SMALL).latents
         torch.testing.assert_close(latents[None], long, **TOLERANCE)
     stock = pipe.unet.forward
-    pipe.unet.forward = functools.wraps(stock)(lambda *given, **more: stock(*given, **more))
+
+    @functools.wraps(stock)
+    def another(*given, **more):
+        return stock(*given, **more)
+
+    pipe.unet.forward = another
     if bring:
         bring(pipe.unet)
     all_refuse(pipe, "the UNet's forward has been replaced, and longtake would pass that over")
