@@ -72,8 +72,8 @@ def _passed_over(name: str, scheduler: str) -> str:
     settings = ", ".join(f"{setting}={followed!r}" for setting, (followed, _) in FOLLOWED.items())
     return (
         f"model {name!r} has the scheduler {scheduler}, which would be passed over: longtake's own loop takes the "
-        f"steps of {EULER} with {settings}. Use that one, and the option sigmas for other noise levels; or longtake.apply, "
-        "which keeps the loop and the scheduler of a pipeline"
+        f"steps of {EULER} with {settings}. Use that one, and the option sigmas for other noise levels; or "
+        "longtake.apply, which keeps the loop and the scheduler of a pipeline"
     )
 
 

@@ -2,9 +2,9 @@
 
 On a machine with nothing but a CPU the tensors of "the device" and those of schedules, which are worked out on the CPU
 in float64, cannot be told apart by where they are. So a tensor of the pretend device is a wrapper around one of the CPU
-that says that its device is ``lazy``, which torch can name and guard without having it. Weights become such tensors by ``module.to``,
-and everything that is computed from them, or made with ``device=``, as well; only a copy to the CPU leads back. What a
-real device like that of a Mac would refuse is refused: float64, and sums of tensors from both sides.
+that says that its device is ``lazy``, which torch can name and guard without having it. Weights become such tensors by
+``module.to``, and everything that is computed from them, or made with ``device=``, as well; only a copy to the CPU leads
+back. What a real device like that of a Mac would refuse is refused: float64, and sums of tensors from both sides.
 """
 
 from __future__ import annotations
@@ -64,9 +64,13 @@ def pretending() -> Iterator[None]:
     """Let the pretend device be there for the time of a block."""
     # These two alone go past whoever stands in for a device; and attention's kernels are chosen by the kind of device.
     tensor, as_tensor = _then_moved(torch.tensor), _then_moved(torch.as_tensor)
-    with patch.object(torch, "tensor", tensor), patch.object(torch, "as_tensor", as_tensor):
-        with _Made(), sdpa_kernel(SDPBackend.MATH):
-            yield
+    with (
+        patch.object(torch, "tensor", tensor),
+        patch.object(torch, "as_tensor", as_tensor),
+        _Made(),
+        sdpa_kernel(SDPBackend.MATH),
+    ):
+        yield
 
 
 def _then_moved(make: Callable[..., Tensor]) -> Callable[..., Tensor]:
