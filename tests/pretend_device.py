@@ -3,8 +3,8 @@
 On a machine with nothing but a CPU the tensors of "the device" and those of schedules, which are worked out on the CPU
 in float64, cannot be told apart by where they are. So a tensor of the pretend device is a wrapper around one of the CPU
 that says that its device is ``lazy``, which torch can name and guard without having it. Weights become such tensors by
-``module.to``, and everything that is computed from them, or made with ``device=``, as well; only a copy to the CPU leads
-back. What a real device like that of a Mac would refuse is refused: float64, and sums of tensors from both sides.
+``module.to``, and everything that is computed from them, or made with ``device=``, as well; only a copy to the CPU
+leads back. What a real device like that of a Mac would refuse is refused: float64, and sums of tensors from both sides.
 """
 
 from __future__ import annotations

@@ -5,11 +5,21 @@ from __future__ import annotations
 import pytest
 import torch
 from applied import SMALL, TOLERANCE
+from comfy_compared import close
+from comfy_model import TRAINED, ModelPatcher, SVD_img2vid
+from comfy_stand_ins import sampled
 from original_layout import Original, reduced_parts, save
 from pretend_device import DEVICE, There, pretending
+from torch.utils._pytree import tree_map
 
 from longtake import Model, apply, generate, load_model
 from longtake.core.engine import wrapped
+from longtake.plugins.attention.freenoise import FreeNoiseWindows
+from longtake.plugins.attention.spectral import Spectral
+from longtake.plugins.comfy.patches import patched
+from longtake.positional.dynamic import Dynamic
+from longtake.positional.linear import Linear
+from longtake.positional.yarn import Yarn
 
 ASKED = {**SMALL, "frames": 9, "steps": 2, "seed": 1}
 STRATEGIES = [
@@ -69,6 +79,23 @@ def test_a_pipeline(pipe, call_pipe, image, there):
     with apply(moved(pipe, there), **asked):
         made = call_pipe(pipe, image, 9, output_type="np")
     assert abs(made - expected).max() < 5e-3
+
+
+@pytest.mark.parametrize("strategies", [(Linear(align="ends"), FreeNoiseWindows()), (Dynamic(of=Yarn()), Spectral())])
+def test_patches_in_comfyui(pipe, there, strategies):
+    model = ModelPatcher(SVD_img2vid(pipe.unet))
+    expected = sampled(patched(model, TRAINED, *strategies), frames=9)
+    model.model.to(there)
+
+    def on_the_device(apply_model, args):
+        given, c = (
+            tree_map(lambda each: each.to(there) if isinstance(each, torch.Tensor) else each, args[key])
+            for key in ("input", "c")
+        )
+        return apply_model(given, args["timestep"].to(there), **c).cpu()
+
+    model.set_model_unet_function_wrapper(on_the_device)
+    close(sampled(patched(model, TRAINED, *strategies), frames=9), expected)
 
 
 def test_a_single_file(there, tmp_path):
