@@ -8,23 +8,22 @@ from torch import Tensor
 from .errors import ModelError
 
 
-def check_finite(values: Tensor, what: str) -> Tensor:
-    """Return ``values``, of any shape, in the precision in which they were computed.
+VAE = "VAE"
+
+
+def check_finite(values: Tensor, what: str, part: str = VAE) -> Tensor:
+    """Return ``values``, of any shape, in the precision in which a part of the model computed them.
 
     Raises:
         ModelError: some are NaN or infinite; it says what to do.
 
     """
-    if not bool(torch.isfinite(values).all()):
-        raise ModelError(not_finite(what, values.dtype))
-    return values
-
-
-def not_finite(what: str, dtype: torch.dtype) -> str:
-    """Return the sentence for numbers that are not finite, computed in ``dtype``."""
-    if dtype != torch.float16:
-        return f"{what} are not finite, in {str(dtype).removeprefix('torch.')}: the model's weights may be damaged"
-    return (
-        f"{what} are not finite: this model overflows in half precision; try --dtype bfloat16. If it is the VAE, "
-        '"force_upcast": true in the config.json of the VAE lets it work in float32'
+    if bool(torch.isfinite(values).all()):
+        return values
+    if values.dtype != torch.float16:
+        precision = str(values.dtype).removeprefix("torch.")
+        raise ModelError(f"{what} are not finite, in {precision}: the weights of the {part} may be damaged")
+    in_float32 = ', or "force_upcast": true in vae/config.json, for a VAE in float32' if part == VAE else ""
+    raise ModelError(
+        f"{what} are not finite: the {part} of this model overflows in half precision; try --dtype bfloat16{in_float32}"
     )

@@ -27,7 +27,6 @@ from .denoiser import guide
 from .engine.split import Split
 from .engine.wrapped import is_compiled, weights_come_and_go
 from .errors import ConfigError, LongtakeError
-from .finite import not_finite
 from .parts import held_parts
 from .plan import make_plan, noise_sources
 from .seams import installed
@@ -201,7 +200,10 @@ def decode_each(pipe: Any, decode: Callable[..., Tensor], latents_BFCYX: Tensor,
     """
     decoded = [decode(latents_1FCYX, *args, **kwargs) for latents_1FCYX in latents_BFCYX.split(1)]
     if not all(bool(torch.isfinite(each).all()) for each in decoded):
-        logger.warning("%s. Until then such frames come out black", not_finite("the decoded frames", pipe.vae.dtype))
+        logger.warning(
+            "the decoded frames are not finite, in %s, and come out black: load the pipeline in bfloat16 or float32",
+            str(pipe.vae.dtype).removeprefix("torch."),
+        )
     return torch.cat(decoded)
 
 
