@@ -7,7 +7,6 @@ from torch import Tensor
 
 from .errors import ModelError
 
-
 VAE = "VAE"
 
 
