@@ -1,9 +1,13 @@
 """longtake in a pipeline of diffusers: ``with longtake.apply(pipe, positional="yarn"): pipe(image, num_frames=100)``.
 
-Two methods of the pipeline are wrapped. ``prepare_latents`` is where it says how long the video is, and draws noise.
+Three methods of the pipeline are wrapped. ``prepare_latents`` is where it says how long the video is, and draws noise.
 ``progress_bar`` is what it enters before its first step and leaves after the last one, also when a step fails: for that
 time the engine stands in for the UNet's forward. Between the loops of two calls the UNet is as diffusers knows it, so
 that offloading, adapters and weights may come and go, and each call merges the weights as they are then.
+``decode_latents`` is given one video at a time.
+
+A call also changes the pipeline's scheduler and attributes, from its first line on, so a whole call holds the model.
+Python looks up ``__call__`` in the class alone; so the pipeline has a class of its own while longtake is applied.
 """
 
 from __future__ import annotations
@@ -16,12 +20,12 @@ from torch import Tensor
 
 from .blame import blaming
 from .config import Config, load_config
-from .contracts import Span
 from .defaults import resolve
-from .errors import ConfigError, LongtakeError, ModelError, did_you_mean
+from .errors import ConfigError, LongtakeError, ModelError, check_kind, did_you_mean
 from .manager import Plugins, load_plugins
-from .model import Model
-from .pipeline import PipelineCall, levels, noise_for
+from .model import Model, facts_of
+from .parts import held_parts
+from .pipeline import PipelineCall, decode_each, levels, noise_of_call, one_call_at_a_time
 
 if TYPE_CHECKING:
     from diffusers import StableVideoDiffusionPipeline
@@ -30,7 +34,8 @@ if TYPE_CHECKING:
 
     Asked = str | dict[str, Any] | None
 
-WRAPPED = ("prepare_latents", "progress_bar")
+NEEDED = ("prepare_latents", "progress_bar")
+WRAPPED = (*NEEDED, "decode_latents")
 OFFERED = ("positional", "attention", "noise", "guidance", "motion", "memory", "compile", "plugins")
 # What acts in the UNet; without any of it a video that is not too long needs nothing but the pipeline itself.
 INSIDE = ("positional", "attention", "guidance", "motion", "memory")
@@ -77,6 +82,9 @@ def apply(
     pipeline then runs as it is, bit for bit; beyond them positions are linear, and motion is compensated. Noise and
     guidance are the pipeline's own unless they are said.
 
+    Several threads may call the pipeline: each call waits for the one before it. What is applied or removed while one
+    goes on in another thread waits for its end, and counts for the calls after it.
+
     Args:
         pipe: that is changed, until :func:`remove` or the end of the block.
         positional: by name, as a mapping with a name and options, or as an object; the others likewise.
@@ -100,10 +108,10 @@ def apply(
 
     if not isinstance(pipe, StableVideoDiffusionPipeline):
         raise ModelError(f"longtake.apply takes a StableVideoDiffusionPipeline, got {type(pipe).__name__}")
-    if _applied_to(pipe):
-        raise LongtakeError("longtake is applied to this pipeline already; longtake.remove(pipe) first")
+    check_kind("plugins", plugins, Plugins, "what longtake.load_plugins gives")
+    _refuse_second(pipe)
     _refuse(others)
-    Model.of(pipe)  # what is no SVD is refused now
+    facts_of(pipe)  # what is no SVD is refused now
     plugins = plugins or load_plugins()
     asked = {
         "positional": positional,
@@ -115,7 +123,10 @@ def apply(
         "compile": compile,
     }
     said = {key: value for key, value in asked.items() if value is not None}
-    return Applied(pipe, load_config(said, plugins.registry), plugins)
+    config = load_config(said, plugins.registry)
+    with held_parts(pipe):
+        _refuse_second(pipe)  # another thread may have been faster
+        return Applied(pipe, config, plugins)
 
 
 def remove(pipe: StableVideoDiffusionPipeline) -> None:
@@ -125,10 +136,11 @@ def remove(pipe: StableVideoDiffusionPipeline) -> None:
         LongtakeError: nothing is applied to it.
 
     """
-    applied = _applied_to(pipe)
-    if applied is None:
-        raise LongtakeError("longtake is not applied to this pipeline, so there is nothing to remove")
-    applied.remove()
+    with held_parts(pipe):
+        applied = _applied_to(pipe)
+        if applied is None:
+            raise LongtakeError("longtake is not applied to this pipeline, so there is nothing to remove")
+        applied.remove()
 
 
 class Applied(AbstractContextManager["StableVideoDiffusionPipeline"]):
@@ -144,6 +156,8 @@ class Applied(AbstractContextManager["StableVideoDiffusionPipeline"]):
         self._stock = {name: getattr(pipe, name) for name in WRAPPED}
         for name in WRAPPED:
             setattr(pipe, name, getattr(self, name))
+        self._class = type(pipe)
+        pipe.__class__ = one_call_at_a_time(self._class)
 
     def __enter__(self) -> StableVideoDiffusionPipeline:
         """Give the pipeline.
@@ -158,8 +172,9 @@ class Applied(AbstractContextManager["StableVideoDiffusionPipeline"]):
 
     def __exit__(self, *_: object) -> None:
         """Undo it, unless that has been done."""
-        if _applied_to(self._pipe) is self:
-            self.remove()
+        with held_parts(self._pipe):
+            if _applied_to(self._pipe) is self:
+                self.remove()
 
     def __repr__(self) -> str:
         """Say what is applied, for whoever sees it at the end of a notebook's cell."""
@@ -168,13 +183,16 @@ class Applied(AbstractContextManager["StableVideoDiffusionPipeline"]):
         return f"<longtake applied: {shown}; longtake.remove(pipe) undoes it>"
 
     def remove(self) -> None:
-        """Give the pipeline its own methods back."""
+        """Give the pipeline its own methods and class back."""
         self._check_in_place()
         for name in WRAPPED:
+            if not _is_ours(self._pipe, name, self):
+                continue  # replaced since, which only what is needed must not be
             if name in self._own:
                 setattr(self._pipe, name, self._own[name])
             else:
                 delattr(self._pipe, name)
+        self._pipe.__class__ = self._class
 
     def prepare_latents(self, *args: Any, **kwargs: Any) -> Tensor:
         """Do what the pipeline does, once it is known how long the video is to be, from noise of the schedule."""
@@ -190,7 +208,7 @@ class Applied(AbstractContextManager["StableVideoDiffusionPipeline"]):
         with blaming(self._plugins):
             self._call = self._begin(bound.arguments)
             if self._config.noise and bound.arguments["latents"] is None:
-                bound.arguments["latents"] = self._noise(self._config.noise, bound.arguments)
+                bound.arguments["latents"] = noise_of_call(self._pipe, self._config.noise, bound.arguments)
         latents_BFCYX: Tensor = stock(*bound.args, **bound.kwargs)
         return latents_BFCYX
 
@@ -201,9 +219,13 @@ class Applied(AbstractContextManager["StableVideoDiffusionPipeline"]):
         bar = self._stock["progress_bar"](*args, **kwargs)
         return call.around(bar) if call else bar
 
+    def decode_latents(self, latents: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """Let the pipeline decode one video after another."""
+        return decode_each(self._pipe, self._stock["decode_latents"], latents, *args, **kwargs)
+
     def _begin(self, asked: dict[str, Any]) -> PipelineCall | None:
         """Return what a call needs in its loop, given the arguments of ``prepare_latents``; None if nothing."""
-        model, config = Model.of(self._pipe), self._config
+        model, config = Model(self._pipe, facts_of(self._pipe)), self._config
         named = config.compile or any(getattr(config, kind) is not None for kind in INSIDE)
         if asked["num_frames"] <= model.facts.trained and not named:
             return None
@@ -222,29 +244,27 @@ class Applied(AbstractContextManager["StableVideoDiffusionPipeline"]):
         guided = config.guidance is not None
         return PipelineCall(self._pipe, resolved, model.facts, self._plugins, guided=guided)
 
-    def _noise(self, schedule: NoiseSchedule, asked: dict[str, Any]) -> Tensor | None:
-        """Return the noise of a call; None where its generators do not fit, so that the pipeline says so."""
-        generator, batch, frames = asked["generator"], asked["batch_size"], asked["num_frames"]
-        if isinstance(generator, list) and len(generator) != batch:
-            return None
-        rows, columns = (asked[side] // self._pipe.vae_scale_factor for side in ("height", "width"))
-        shape_BFCYX = (batch, frames, asked["num_channels_latents"] // 2, rows, columns)
-        span = Span(frames=frames, trained=self._pipe.unet.config.num_frames)
-        return noise_for(schedule, span, shape_BFCYX, generator).to(asked["device"], asked["dtype"])
-
     def _check_in_place(self) -> None:
-        """See that both methods are ours: a call that came by one alone would do half of what is applied.
+        """See that both methods needed are ours: a call that came by one alone would do half of what is applied.
 
         Raises:
             LongtakeError: one of them has been replaced since.
 
         """
-        for name in WRAPPED:
+        for name in NEEDED:
             if not _is_ours(self._pipe, name, self):
                 raise LongtakeError(
                     f"pipe.{name} has been replaced since longtake.apply, which needs it: put it back, and replace it "
                     "before longtake.apply"
                 )
+
+
+def _refuse_second(pipe: Any) -> None:
+    if _applied_to(pipe):
+        raise LongtakeError(
+            "longtake is applied to this pipeline already; longtake.remove(pipe) first. Other settings at the same "
+            "time need another pipeline of the same parts: type(pipe)(**pipe.components)"
+        )
 
 
 def _is_ours(pipe: Any, name: str, applied: Applied) -> bool:
@@ -253,7 +273,7 @@ def _is_ours(pipe: Any, name: str, applied: Applied) -> bool:
 
 def _applied_to(pipe: Any) -> Applied | None:
     """Return what is applied to a pipeline: its methods know."""
-    for name in WRAPPED:
+    for name in NEEDED:
         owner = getattr(getattr(pipe, name, None), "__self__", None)
         if isinstance(owner, Applied):
             return owner

@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .finite import check_finite
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -87,7 +89,7 @@ def _image_latents(model: Model, images: Sequence[Image], noise_aug: float, gene
     noisy_BCHW = pixels_BCHW * 2 - 1 + noise_aug * noise_BCHW
     with precise_vae(model) as vae:
         latents_BCYX: Tensor = vae.encode(noisy_BCHW.to(model.device, vae.dtype)).latent_dist.mode()
-    return latents_BCYX.to(model.dtype)
+    return check_finite(latents_BCYX, "the latents of the image").to(model.dtype)
 
 
 def to_pixels(image: Image) -> Tensor:
@@ -113,7 +115,7 @@ def embed_images(model: Model, images: Sequence[Image]) -> Tensor:
     ).pixel_values
     with model.at_hand("image_encoder") as encoder:
         embedding_BC: Tensor = encoder(normalised_BCHW.to(model.device, encoder.dtype)).image_embeds
-    return embedding_BC[:, None]
+    return check_finite(embedding_BC, "the numbers of the image", "image encoder")[:, None]
 
 
 @contextmanager

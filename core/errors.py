@@ -75,15 +75,37 @@ def _escaped(text: str) -> str:
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode("ascii") for each in text)
 
 
+def check_kind(what: str, value: object, kinds: type | tuple[type, ...], wanted: str) -> None:
+    """See that an argument is of one of some kinds, or None.
+
+    Args:
+        what: name of the argument.
+        value: that was given.
+        kinds: that it may be of.
+        wanted: what they are, for the message.
+
+    Raises:
+        ConfigError: it is of another kind.
+
+    """
+    if value is not None and not isinstance(value, kinds):
+        raise ConfigError(f"{what} should be {wanted}, got {type(value).__name__}")
+
+
 def did_you_mean(asked: str, known: Iterable[str]) -> str:
     """Return a line ``did you mean 'linear'?`` when something known is spelt much alike, else an empty string."""
     close = difflib.get_close_matches(asked, list(known), n=1)
     return f"\ndid you mean {close[0]!r}?" if close else ""
 
 
+def headline(error: BaseException) -> str:
+    """Return the first line of an error; of one that says nothing, as ``MemoryError`` may, its name."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 def first_line(error: Exception) -> str:
     """Return the first sentence of an error, which is what tells; libraries go on about their own arguments."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0].split(". ")[0].split(" (")[0]
+    return headline(error).split(". ")[0].split(" (")[0]
 
 
 def explain(error: ValidationError, known: Iterable[str], prefix: str = "", what: str = "option") -> str:

@@ -23,7 +23,8 @@ from .checkpoint.folder import PARTS, check_folder, check_index
 from .checkpoint.single_file import FRAMES, SingleFile, frames_by_name
 from .config import EMBEDDED
 from .engine.memory import UnetShape
-from .errors import ModelError, explain, printable
+from .errors import ModelError, check_kind, explain, printable
+from .parts import check_scheduler
 from .places import folder_of, hub_file, read_json
 
 logger = logging.getLogger("longtake")
@@ -94,7 +95,7 @@ class ModelFacts:
         return (576, 1024) if portrait else (1024, 576)
 
 
-def read_facts(name: str, trained: int | None = None, variant: str | None = None) -> ModelFacts:
+def read_facts(name: str | Path, trained: int | None = None, variant: str | None = None) -> ModelFacts:
     """Return the facts of a model: those of the published SVDs are known, else no more than heads of files is read.
 
     Weights that are here already are held against the configs, so that what is not whole is found out now.
@@ -110,6 +111,8 @@ def read_facts(name: str, trained: int | None = None, variant: str | None = None
             trained on other frames.
 
     """
+    check_kind("name", name, (str, Path), "the name of a model, or a path")
+    name = str(name)
     if trained is not None and trained < 1:
         raise ModelError(f"trained={trained} was asked for; a model is trained on one frame or more")
     checkpoint = single_file(name)
@@ -126,6 +129,7 @@ def read_facts(name: str, trained: int | None = None, variant: str | None = None
         raise ModelError(f"model {name!r} is a {kind}, not Stable Video Diffusion ({PIPELINE})")
     check_index(name, index)
     configs = {part: read_json(name, f"{part}/{file}.json") for part, file in _PARTS}
+    check_scheduler(configs["scheduler"], name)
     folder = folder_of(name) or hub_file(name, "model_index.json").parent
     parameters = _parameters(folder, "unet"), _parameters(folder, "vae")
     facts = facts_from(name, parameters, *configs.values())

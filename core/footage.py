@@ -19,6 +19,7 @@ from torch import Tensor
 from .conditioning import precise_vae, to_pixels
 from .errors import LongtakeError, first_line
 from .files.clip import rate_of_clip, read_clip, stacked
+from .finite import check_finite
 from .image import fit_image
 from .readable import fault_of
 from .stills import read_animation, read_array, read_folder
@@ -98,4 +99,5 @@ def encode_video(model: Model, frames_FHW3: Frames) -> Tensor:
             vae.encode((to_pixels(Image.fromarray(frame))[None] * 2 - 1).to(model.device, vae.dtype)).latent_dist.mode()
             for frame in frames_FHW3
         ]
-        return torch.cat(latents).float() * float(vae.config.scaling_factor)
+        known_FCYX = check_finite(torch.cat(latents), "the latents of the video")
+        return known_FCYX.float() * float(vae.config.scaling_factor)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ from .decoding.writing import write_video
 from .defaults import resolve
 from .engine.split import Split
 from .engine.wrapped import weights_come_and_go
-from .errors import ConfigError
+from .errors import ConfigError, check_kind
 from .facts import agreed, read_facts
 from .files.latents import kept_if_lost
 from .files.limits import check_limits
@@ -73,18 +74,20 @@ def generate(
     *,
     output: str | Path | None = None,
     overwrite: bool = False,
-    model: str | Model | None = None,
+    model: str | Path | Model | None = None,
     plugins: Plugins | None = None,
     keep_frames: bool = True,
     **options: Any,
 ) -> Result:
     """Make a video from an image.
 
+    Threads may share a model: one generates, the others wait.
+
     Args:
         image: a file, ``"example"``, a PIL image, an array (H, W, 3) in uint8; or a whole :class:`Config`.
         output: file (its ending says the format) or folder of PNGs; by default nothing is written.
         overwrite: whether an existing output is replaced.
-        model: a name as in a config, or a model that is loaded already.
+        model: a name as in a config, a path, or a model that is loaded already.
         plugins: from :func:`load_plugins`; by default all that are installed.
         keep_frames: whether the result holds the frames.
         options: fields of :class:`Config`, such as ``frames=56, positional="yarn"``; strategies by name, as a mapping
@@ -95,8 +98,13 @@ def generate(
         torch.OutOfMemoryError: the device has less than planned, too little even for the most frugal way.
 
     """
+    check_kind("model", model, (str, Path, Model), "a name, a path, or what longtake.load_model or Model.of gives")
+    check_kind("output", output, (str, Path), "a path")
+    check_kind("plugins", plugins, Plugins, "what longtake.load_plugins gives")
+    model = str(model) if isinstance(model, Path) else model
     plugins = plugins or load_plugins()
-    with blaming(plugins):
+    # From the first look at the model on: what another thread does to it would count.
+    with blaming(plugins), model.held() if isinstance(model, Model) else nullcontext():
         config, picture = _asked(image, model, options, plugins)
         path = Path(output) if output is not None else None
         with reserved(path, sources_of(config, plugins, picture), overwrite=overwrite, preview=config.preview):

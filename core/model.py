@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,13 +15,16 @@ from .checkpoint.conversion import load_single_file
 from .checkpoint.expected import check_sizes
 from .checkpoint.folder import check_folder
 from .config import EMBEDDED
-from .errors import ModelError, first_line
+from .errors import ModelError, check_kind, first_line
 from .facts import ModelFacts, facts_from, read_facts, single_file
+from .loading import loading
+from .parts import PARTS, check_scheduler_class, check_unet, check_vae, held_parts
 from .places import folder_of, hub_hint
 
 if TYPE_CHECKING:
     from diffusers import StableVideoDiffusionPipeline
 
+DTYPES = ("float32", "float16", "bfloat16")
 STORED = {"float8": "float8_e4m3fn"}
 
 
@@ -46,13 +49,11 @@ class Model:
         """Return a pipeline that is loaded already as a model.
 
         Raises:
-            ModelError: it is no SVD.
+            ModelError: it is no SVD, or has a scheduler or a part whose own way would be passed over.
 
         """
-        parts = (pipeline.unet, pipeline.vae, pipeline.scheduler)
-        unet, vae = (sum(weights.numel() for weights in part.parameters()) for part in (pipeline.unet, pipeline.vae))
-        facts = facts_from(name, (unet, vae), *(dict(part.config) for part in parts))
-        check_sizes(name, pipeline.unet, pipeline.vae)
+        facts = facts_of(pipeline, name)
+        _check_parts(pipeline, name)
         return cls(pipeline, facts)
 
     @property
@@ -71,25 +72,56 @@ class Model:
         held = self.pipeline.unet.conv_in.weight.dtype
         return next((name for name, dtype in STORED.items() if held == getattr(torch, dtype)), None)
 
+    def held(self) -> AbstractContextManager[None]:
+        """Keep other threads from the model for the time of the block; they wait. See :mod:`longtake.core.holding`."""
+        return held_parts(self.pipeline)
+
     @contextmanager
     def at_hand(self, part: str) -> Iterator[Any]:
-        """Give a part of the pipeline where it works, for the time of the block."""
-        module = getattr(self.pipeline, part)
-        if self.brought_to is None:
-            yield module
-            return
-        home = module.device
-        module.to(self.brought_to)
-        try:
-            yield module
-        finally:
-            module.to(home)
+        """Give a part of the pipeline where it works, for the time of the block, in which the model is held."""
+        with self.held():
+            module = getattr(self.pipeline, part)
+            if self.brought_to is None:
+                yield module
+                return
+            home = module.device
+            module.to(self.brought_to)
+            try:
+                yield module
+            finally:
+                module.to(home)
 
     @property
     def dtype(self) -> torch.dtype:
         """The precision of the UNet's weights."""
         dtype: torch.dtype = self.pipeline.unet.dtype
         return dtype
+
+
+def facts_of(pipeline: StableVideoDiffusionPipeline, name: str = "pipeline") -> ModelFacts:
+    """Return the facts of a pipeline that is loaded already, whatever its scheduler and its VAE's way to decode.
+
+    Raises:
+        ModelError: it is no SVD, or its UNet has a forward that would be passed over.
+
+    """
+    for part in (*PARTS, "scheduler"):
+        if getattr(pipeline, part, None) is None:
+            raise ModelError(f"a StableVideoDiffusionPipeline is needed, and {type(pipeline).__name__} has no {part}")
+    check_unet(pipeline.unet)
+    unet, vae = (sum(weights.numel() for weights in part.parameters()) for part in (pipeline.unet, pipeline.vae))
+    parts = (pipeline.unet, pipeline.vae, pipeline.scheduler)
+    facts = facts_from(name, (unet, vae), *(dict(part.config) for part in parts))
+    check_sizes(name, pipeline.unet, pipeline.vae)
+    return facts
+
+
+def _check_parts(pipeline: StableVideoDiffusionPipeline, name: str) -> None:
+    """See that longtake's own loop and decoder pass nothing over."""
+    check_unet(pipeline.unet)
+    check_vae(pipeline.vae)
+    check_scheduler_class(pipeline.scheduler, name)
+    check_sizes(name, pipeline.unet, pipeline.vae)
 
 
 def choose_device(asked: str | None, *, elsewhere: bool = False) -> torch.device:
@@ -111,15 +143,22 @@ def choose_device(asked: str | None, *, elsewhere: bool = False) -> torch.device
 
 
 def choose_dtype(asked: str | None, device: torch.device) -> torch.dtype:
-    """Return the precision asked for, by default float32 on a CPU and float16, which SVD was trained in, elsewhere."""
+    """Return the precision asked for, by default float32 on a CPU and float16, which SVD was trained in, elsewhere.
+
+    Raises:
+        ModelError: it is none of those that SVD runs in.
+
+    """
     if asked is None:
         return torch.float32 if device.type == "cpu" else torch.float16
+    if asked not in DTYPES:
+        raise ModelError(f"dtype {asked!r} is not known; known: {', '.join(DTYPES)}")
     dtype: torch.dtype = getattr(torch, asked)
     return dtype
 
 
 def load_model(
-    name: str = EMBEDDED,
+    name: str | Path = EMBEDDED,
     *,
     dtype: torch.dtype | str | None = None,
     device: torch.device | str | None = None,
@@ -146,18 +185,23 @@ def load_model(
     """
     if weights not in (None, *STORED):
         raise ModelError(f"weights cannot be held in {weights!r}; known: {', '.join(STORED)}")
+    check_kind("name", name, (str, Path), "the name of a model, or a path")
+    name = str(name)
     facts = read_facts(name, trained, variant)
     device = device if isinstance(device, torch.device) else choose_device(device)
-    dtype = dtype if isinstance(dtype, torch.dtype) else choose_dtype(dtype, device)
+    dtype = choose_dtype(str(dtype).removeprefix("torch.") if isinstance(dtype, torch.dtype) else dtype, device)
     file = single_file(name)
-    if file:
-        pipeline = load_single_file(file, facts.trained, dtype, torch.device("cpu") if in_turn else device)
-    else:
-        pipeline = _load_any(name, dtype, variant)
-    check_sizes(name, pipeline.unet, pipeline.vae)
-    if weights:
-        pipeline.unet.enable_layerwise_casting(getattr(torch, STORED[weights]), dtype)
-    return Model(pipeline, facts, device) if in_turn else Model(pipeline.to(device), facts)
+    if file and variant:
+        raise ModelError(f"variant={variant!r} was asked for, but {name!r} is a single file, which has none")
+    with loading():
+        if file:
+            pipeline = load_single_file(file, facts.trained, dtype, torch.device("cpu") if in_turn else device)
+        else:
+            pipeline = _load_any(name, dtype, variant).to(dtype)
+        _check_parts(pipeline, name)
+        if weights:
+            pipeline.unet.enable_layerwise_casting(getattr(torch, STORED[weights]), dtype)
+        return Model(pipeline, facts, device) if in_turn else Model(pipeline.to(device), facts)
 
 
 def _load_any(name: str, dtype: torch.dtype, variant: str | None) -> StableVideoDiffusionPipeline:

@@ -9,9 +9,10 @@ image embedding, S = steps.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from functools import partial
+from functools import partial, wraps
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -26,6 +27,7 @@ from .engine.split import Split
 from .engine.wrapped import is_compiled, weights_come_and_go
 from .errors import ConfigError, LongtakeError
 from .motion import warn_if_too_fast
+from .parts import held_parts
 from .plan import make_plan, noise_sources
 from .seams import installed
 
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
     from .config import Config
     from .facts import ModelFacts
     from .manager import Plugins
+
+logger = logging.getLogger("longtake")
 
 Generators = torch.Generator | Sequence[torch.Generator] | None
 
@@ -177,21 +181,76 @@ class PipelineCall:
             )
 
 
+def one_call_at_a_time(cls: type[Any]) -> type[Any]:
+    """Return a class like ``cls``, by its name too, whose calls hold the model."""
+
+    @wraps(cls.__call__)
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        with held_parts(self):
+            return cls.__call__(self, *args, **kwargs)
+
+    copied = {name: getattr(cls, name) for name in ("__module__", "__qualname__", "__doc__")}
+    return type(cls.__name__, (cls,), {**copied, "__call__": call})
+
+
+def decode_each(pipe: Any, decode: Callable[..., Tensor], latents_BFCYX: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    """Return what a pipeline decodes, video by video: its chunks may hold the end of one and the start of the next.
+
+    Numbers that are not finite, which become black, are said as a warning of the logger ``longtake``.
+    """
+    decoded = [decode(latents_1FCYX, *args, **kwargs) for latents_1FCYX in latents_BFCYX.split(1)]
+    if not all(bool(torch.isfinite(each).all()) for each in decoded):
+        logger.warning(
+            "the decoded frames are not finite, in %s, and come out black: load the pipeline in bfloat16 or float32",
+            str(pipe.vae.dtype).removeprefix("torch."),
+        )
+    return torch.cat(decoded)
+
+
+def noise_of_call(pipe: Any, schedule: NoiseSchedule, asked: dict[str, Any]) -> Tensor | None:
+    """Return the noise of a call, given the arguments of ``prepare_latents``.
+
+    None where the pipeline is to draw it, or to say that generators do not fit.
+    """
+    generator, batch, frames = asked["generator"], asked["batch_size"], asked["num_frames"]
+    if isinstance(generator, list) and len(generator) != batch:
+        return None
+    rows, columns = (asked[side] // pipe.vae_scale_factor for side in ("height", "width"))
+    shape_BFCYX = (batch, frames, asked["num_channels_latents"] // 2, rows, columns)
+    span = Span(frames=frames, trained=pipe.unet.config.num_frames)
+    if _is_stock_noise(schedule, span, generator):
+        return None  # drawn in its own precision and on its own device, where the same seed gives other numbers
+    return noise_for(schedule, span, shape_BFCYX, generator).to(asked["device"], asked["dtype"])
+
+
+def _is_stock_noise(schedule: NoiseSchedule, span: Span, generators: Generators) -> bool:
+    """Whether a schedule gives each frame fresh noise, drawn in order: what a pipeline does by itself."""
+    if type(schedule).noise is not NoiseSchedule.noise:
+        return False
+    frames_F = torch.arange(span.frames)
+    sources = (noise_sources(schedule, span, known.initial_seed()) for known in _known(generators))
+    return all(bool((sources_F == frames_F).all()) for sources_F in sources)
+
+
 def noise_for(schedule: NoiseSchedule, span: Span, shape_BFCYX: Sequence[int], generators: Generators) -> Tensor:
     """Return noise of unit variance, (B, F, C, Y, X) in float32 on the CPU.
 
     Which frames share noise is drawn with the seed of a generator, as in longtake's own loop, and the noise from its
     state: from one generator for all videos, or from one for each.
     """
-    several = list(generators) if isinstance(generators, Sequence) else [generators]
+    several = _known(generators)
     each = shape_BFCYX[0] // len(several)
     made = []
-    for generator in several:
-        known = generator or torch.default_generator
+    for known in several:
         sources_F = noise_sources(schedule, span, known.initial_seed())
         shape = (each, *shape_BFCYX[1:])
         made.append(check_tensor(schedule, "noise", schedule.noise(shape, sources_F, _on_cpu(known)), shape))
     return torch.cat(made)
+
+
+def _known(generators: Generators) -> list[torch.Generator]:
+    several = generators if isinstance(generators, Sequence) else [generators]
+    return [generator or torch.default_generator for generator in several]
 
 
 def _on_cpu(generator: torch.Generator) -> torch.Generator:

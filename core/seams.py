@@ -27,10 +27,11 @@ from .engine.layout import weights_channels_last
 from .engine.skips import Skips
 from .engine.split import Split
 from .engine.unet import Engine
-from .engine.wrapped import has_another_forward
-from .errors import LongtakeError, ModelError, PluginError
+from .errors import PluginError, check_kind
 from .forward import Forward
+from .holding import holding
 from .modifiers import attend_modified, refuse_frames_of_windows
+from .parts import check_unet
 
 Acting = TypeVar("Acting", bound=RangedStrategy)
 Made = TypeVar("Made")
@@ -216,6 +217,7 @@ def installed(
     """Put strategies into an ``UNetSpatioTemporalConditionModel`` for the time of a ``with`` block.
 
     Blocks may be nested: the inner strategies act, and where there is none (or it does not act at this step) the outer.
+    The UNet is held: other threads that would install something, or use a model of it, wait until the block ends.
     What is merged from weights is merged on entry, from the weights as they are then.
 
     Args:
@@ -227,31 +229,36 @@ def installed(
         make_skips: where the UNet keeps what its way down hands to its way up; by default on the device.
 
     Raises:
-        ModelError: ``unet`` is of another class.
-        LongtakeError: something else stands around the UNet or its blocks, and would be passed over.
+        ModelError: ``unet`` is of another class, or its forward is not that of diffusers.
+        LongtakeError: something else stands around its blocks, and would be passed over.
 
     Yields:
         the :class:`Seams`, whose ``progress`` the caller moves from 0 to 1 along the steps.
 
     """
-    _check_class(unet)
+    check_kind("positional", positional, PositionalStrategy, "a PositionalStrategy, as an object")
+    check_kind("attention", attention, AttentionStrategy, "an AttentionStrategy, as an object")
+    check_unet(unet)
+    with holding(unet):
+        before = unet.__dict__.get("forward")
+        outer = before.seams if isinstance(before, Forward) else None
+        seams = Seams(trained or unet.config.num_frames, positional, attention, outer)
+        if outer:  # what is not said is as the outer block has it
+            split, make_skips = split or outer.engine.split, make_skips or outer.engine.make_skips
+        seams.engine = Engine(unet, seams, split or Split(), make_skips or Skips)
+        with _in_place(unet, Forward(unet, seams)), weights_channels_last(unet):
+            yield seams
+
+
+@contextmanager
+def _in_place(unet: Any, forward: Forward) -> Iterator[None]:
+    """Let ``forward`` stand in the place of the UNet's for the time of the block."""
     before = unet.__dict__.get("forward")
-    if not isinstance(before, Forward) and has_another_forward(unet):
-        raise LongtakeError(
-            "the UNet's forward has been replaced, and longtake would pass that over: put it back, or replace it "
-            "within the block"
-        )
-    outer = before.seams if isinstance(before, Forward) else None
-    seams = Seams(trained or unet.config.num_frames, positional, attention, outer)
-    if outer:  # what is not said is as the outer block has it
-        split, make_skips = split or outer.engine.split, make_skips or outer.engine.make_skips
-    seams.engine = Engine(unet, seams, split or Split(), make_skips or Skips)
     # What unet.compile() leaves would trace its way through the engine, which compiles its own pieces.
     compiled = unet.__dict__.pop("_compiled_call_impl", None)
-    unet.forward = Forward(unet, seams)
+    unet.forward = forward
     try:
-        with weights_channels_last(unet):
-            yield seams
+        yield
     finally:
         if before is None:
             del unet.forward
@@ -259,13 +266,3 @@ def installed(
             unet.forward = before
         if compiled is not None:
             unet._compiled_call_impl = compiled
-
-
-def _check_class(unet: Any) -> None:
-    from diffusers import UNetSpatioTemporalConditionModel
-
-    if not isinstance(getattr(unet, "_orig_mod", unet), UNetSpatioTemporalConditionModel):
-        raise ModelError(
-            f"strategies go into an UNetSpatioTemporalConditionModel of diffusers, got {type(unet).__name__}; of a "
-            "pipeline it is pipe.unet"
-        )

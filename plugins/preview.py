@@ -21,6 +21,7 @@ from ..core.conditioning import to_pixels
 from ..core.files.limits import check_preview
 from ..core.files.whole import whole_file
 from ..core.hookspecs import hookimpl
+from .finite import check
 
 if TYPE_CHECKING:
     from ..core.run import Run, Step
@@ -38,10 +39,16 @@ def longtake_run_started(run: Run) -> None:
 
 @hookimpl
 def longtake_after_step(step: Step) -> None:
-    """Write the prediction of this step, a sheet of up to 12 frames."""
+    """Write the prediction of this step, a sheet of up to 12 frames.
+
+    Raises:
+        ModelError: the prediction is not finite.
+
+    """
     run = step.run
     if run is None or not run.config.preview or step.denoised is None:
         return
+    check(step.denoised, "predicted latents", step)
     scaling = run.model.pipeline.vae.config.scaling_factor
     frames_FCYX = step.denoised[0].cpu().float() / scaling
     shown = torch.linspace(0, len(frames_FCYX) - 1, min(SHOWN, len(frames_FCYX))).round().long()
@@ -63,7 +70,7 @@ def colour_map(image_latents_CYX: Tensor, image_RHW: Tensor) -> Tensor:
 def to_colours(latents_FCYX: Tensor, map_CR: Tensor) -> np.ndarray:
     """Return (F, Y, X, 3) in uint8."""
     colours_FYXR = _with_constant(latents_FCYX.permute(0, 2, 3, 1)) @ map_CR
-    return (colours_FYXR.nan_to_num(0).clamp(0, 1) * 255).round().byte().numpy()
+    return (colours_FYXR.clamp(0, 1) * 255).round().byte().numpy()
 
 
 def _with_constant(values: Tensor) -> Tensor:

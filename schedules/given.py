@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor
 
 from ..core.contracts import NoiseSchedule, Span
-from ..core.errors import ConfigError
+from ..core.errors import ConfigError, headline
 
 ENDINGS = (".npy", ".pt", ".safetensors")
 
@@ -76,7 +76,7 @@ def _read(path: Path) -> Tensor:
 
             held = load_file(path)
     except Exception as error:  # three libraries, each with errors of its own
-        raise ConfigError(f"noise file {path} cannot be read: {str(error).splitlines()[0]}") from None
+        raise ConfigError(f"noise file {path} cannot be read: {headline(error)}") from None
     tensors = list(held.values()) if isinstance(held, dict) else [held]
     if len(tensors) != 1 or not isinstance(tensors[0], Tensor):
         raise ConfigError(f"noise file {path} must hold one tensor, got {len(tensors)} things")

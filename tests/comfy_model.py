@@ -184,7 +184,7 @@ class SpatialVideoTransformer(nn.Module):
         half = self.in_channels // 2
         frequencies = torch.exp(-math.log(10000) * torch.arange(0, half, dtype=torch.float32) / half)
         angles = numbers[:, None].float() * frequencies[None]
-        code = torch.cat([torch.cos(angles), torch.sin(angles)], dim=-1).to(x.dtype)
+        code = torch.cat([torch.cos(angles), torch.sin(angles)], dim=-1).to(x)
         placed = self.time_pos_embed(code)[:, None]
         for block, mix_block in zip(self.transformer_blocks, self.time_stack, strict=True):
             x = block(x, context=context, transformer_options=transformer_options)

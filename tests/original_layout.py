@@ -228,3 +228,15 @@ def save(keys, path):
     # A copy of each, because safetensors refuses tensors that share their memory.
     save_file({key: weight.detach().contiguous().clone() for key, weight in keys.items()}, path)
     return path
+
+
+def reduced_parts():
+    """Return the parts of a model of the reduced configuration, with random weights, by name."""
+    from diffusers import AutoencoderKLTemporalDecoder, UNetSpatioTemporalConditionModel
+    from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+    return {
+        "unet": UNetSpatioTemporalConditionModel(**REDUCED["unet"]).eval(),
+        "vae": AutoencoderKLTemporalDecoder(**REDUCED["vae"]).eval(),
+        "image_encoder": CLIPVisionModelWithProjection(CLIPVisionConfig(**REDUCED["image_encoder"])).eval(),
+    }

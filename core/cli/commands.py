@@ -20,7 +20,7 @@ from ..budget.devices import is_out_of_memory
 from ..config import STRATEGY_KINDS, Config
 from ..contracts import Span
 from ..defaults import resolve
-from ..errors import ConfigError, LongtakeError, PluginError, printable_lines
+from ..errors import ConfigError, LongtakeError, PluginError, headline, printable_lines
 from ..facts import read_facts
 from ..files.picture import check_picture
 from ..files.reserved import written_by
@@ -224,7 +224,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         if not is_out_of_memory(error):
             raise
         _fail(
-            f"the device is out of memory ({str(error).splitlines()[0]}); try fewer frames, a smaller size, "
+            f"the device is out of memory ({headline(error)}); try fewer frames, a smaller size, "
             f"a smaller --decode-chunk, or --dtype float16"
         )
     sys.exit(0)

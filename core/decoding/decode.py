@@ -25,6 +25,7 @@ from ..engine.decoder import DecoderEngine
 from ..engine.moments import Moments, merge_moments
 from ..engine.split import Split
 from ..engine.wrapped import at_work
+from ..finite import check_finite
 
 if TYPE_CHECKING:
     from ..model import Model
@@ -54,8 +55,11 @@ def decode(
         ring: whether the first frame comes after the last one, so that each end is decoded with frames of the other.
         split: how the work on what is decoded together is shared out; by default with the usual workspace.
 
+    The model is held until the last frame has come, or the generator is closed: other threads that use it wait.
+
     Raises:
         ValueError: chunk is not positive or overlap is negative.
+        ModelError: the decoder gives numbers that are not finite.
 
     """
     if chunk < 1 or overlap < 0:
@@ -111,6 +115,12 @@ class Told:
 
 
 def to_pictures(frames_FCHW: Tensor) -> np.ndarray:
-    """Turn frames in [-1, 1] into (F, H, W, 3) in uint8, rounded as diffusers rounds."""
+    """Turn frames in [-1, 1] into (F, H, W, 3) in uint8, rounded as diffusers rounds.
+
+    Raises:
+        ModelError: some are not finite.
+
+    """
+    check_finite(frames_FCHW, "the decoded frames")
     pictures_FHWC = (frames_FCHW.float() / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1)
     return (pictures_FHWC.cpu().numpy() * 255).round().astype(np.uint8)

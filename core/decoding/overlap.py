@@ -21,6 +21,7 @@ from ..engine.decode_memory import DecodePlan, parts
 from ..engine.decoder import DecoderEngine
 from ..engine.split import Split
 from ..engine.wrapped import at_work
+from ..finite import check_finite
 from .decode import decode_parts
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def _differences(model: Model, latents_FCYX: Tensor, plan: DecodePlan, overlaps:
         unscaled_FCYX = 1 / vae.config.scaling_factor * piece_FCYX
         # On the device there is one chunk at a time, which is planned for anyway.
         split = Split(plan.workspace, keep=False, bring_to=device)
-        whole_FCHW = engine.run(unscaled_FCYX, split)
+        whole_FCHW = check_finite(engine.run(unscaled_FCYX, split), "the decoded frames")
         for overlap in overlaps:
             each = parts(len(piece_FCYX), plan.chunk, overlap, ring=False)
             decoded_FCHW = torch.cat(list(decode_parts(engine, unscaled_FCYX, each, split)))

@@ -18,7 +18,7 @@ from .resample import Upsampler
 from .resblock import ResBlock, temporal_conv
 from .split import Source, Split
 from .walk import Walk
-from .wrapped import check_weights
+from .wrapped import check_blocks, check_weights
 
 
 class DecoderEngine:
@@ -27,11 +27,15 @@ class DecoderEngine:
     Args:
         vae: of SVD, in diffusers' class.
 
+    Raises:
+        LongtakeError: weights cannot be read, or something is wrapped around blocks that would be passed over.
+
     """
 
     def __init__(self, vae: Any) -> None:
         check_weights(vae)
         self.decoder = vae.decoder
+        check_blocks(vae.decoder, "decoder", called=tuple({type(each) for each in vae.decoder.mid_block.attentions}))
         middle = vae.decoder.mid_block
         self._first, *self._others = [ResBlock(module) for module in middle.resnets]
         self._attentions = list(middle.attentions)

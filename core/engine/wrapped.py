@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
@@ -17,6 +18,7 @@ from ..errors import LongtakeError
 
 # Hooks of diffusers that bring weights, or see who asks for them.
 BRINGING = ("group_offloading", "layer_execution_tracker", "layerwise_casting", "peft_autocast_disable")
+PLAIN_WEIGHTS: tuple[type[Tensor], ...] = (nn.Parameter, Tensor)
 PLAIN_LAYERS = (nn.Linear, nn.Conv2d, nn.Conv3d, nn.GroupNorm, nn.LayerNorm)
 # Layers that are not called, as something else gives the same: norms of merged moments, one token's value, blends.
 PASSED_OVER = re.compile(
@@ -30,7 +32,7 @@ def is_plain(layer: nn.Module) -> bool:
     """Whether a layer's weights are all there is to it, so that they may be used without calling it."""
     hooked = layer._forward_hooks or layer._forward_pre_hooks or "forward" in vars(layer)
     # Quantized weights are tensors of another class, which know what to do when they are multiplied and no more.
-    return type(layer) in PLAIN_LAYERS and not hooked and type(layer.weight) in (nn.Parameter, Tensor)
+    return type(layer) in PLAIN_LAYERS and not hooked and type(layer.weight) in PLAIN_WEIGHTS
 
 
 def bias_plus(layer: Any, more_C: Tensor) -> Tensor:
@@ -67,18 +69,23 @@ def check_weights(module: nn.Module) -> None:
             )
 
 
-def check_blocks(unet: nn.Module) -> None:
+def check_blocks(module: nn.Module, whose: str, called: tuple[type[nn.Module], ...] = ()) -> None:
     """See that nothing is wrapped around blocks, which the engine walks through, or layers that it does not call.
+
+    Args:
+        module: the UNet, or the VAE's decoder.
+        whose: what it is called.
+        called: classes of blocks that the engine does call.
 
     Raises:
         LongtakeError: hooks, or another forward, would be passed over.
 
     """
-    for name, part in unet.named_modules():
-        is_block = name and next(part.children(), None) is not None
+    for name, part in module.named_modules():
+        is_block = name and next(part.children(), None) is not None and not isinstance(part, called)
         if (is_block or PASSED_OVER.search(name)) and (found := _around(part)):
             raise LongtakeError(
-                f"{found} around the UNet's {name} ({type(part).__name__}), which longtake would pass over: it runs "
+                f"{found} around the {whose}'s {name} ({type(part).__name__}), which longtake would pass over: it runs "
                 "the layers inside by itself; take it away first"
             )
 
@@ -97,10 +104,12 @@ def _around(part: nn.Module) -> str:
 def has_another_forward(part: nn.Module) -> bool:
     """Whether somebody else's function stands for a module's forward, other than to bring its weights or compile it."""
     forward = vars(part).get("forward")
+    brought = hasattr(part, "_diffusers_hook") or hasattr(part, "_hf_hook")
+    while brought and isinstance(forward, partial) and hasattr(forward, "__wrapped__"):
+        forward = forward.__wrapped__  # beneath what brings weights may be another one
     # What brought weights leaves the module's own method behind when it goes.
     own = forward is None or getattr(forward, "__func__", None) is type(part).forward
-    brought = hasattr(part, "_diffusers_hook") or hasattr(part, "_hf_hook")
-    return not own and not brought and "_orig_mod" not in part._modules
+    return not own and "_orig_mod" not in part._modules
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ...core.cli.plan_picture import draw
+from ...core.errors import LongtakeError
 from ...core.plan import make_plan, noise_sources, progress_of
 from .defaults import asked, facts_for
 from .node import LATENT, Node
@@ -83,6 +84,8 @@ class PlanPreview(Node):
         if ours:
             plan = replace(plan, noise_sources_F=noise_sources(ours.schedule, plan.span, ours.seed))
         if sigmas is not None:
+            if not bool(sigmas.isfinite().all()):
+                raise LongtakeError("the sigmas that are connected are not all finite, so they cannot be drawn")
             plan = replace(plan, sigmas_S1=sigmas.detach().float().cpu())
         return (_picture(plan, config),)
 

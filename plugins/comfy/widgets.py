@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from ...core.contracts import Strategy
-from ...core.errors import ConfigError
+from ...core.errors import ConfigError, headline
 from ...core.registry import default_of
 
 MOST = 1_000_000  # ComfyUI's own limits are lower, unless one is named
@@ -178,7 +178,7 @@ def _yaml(path: str, name: str, shape: _Shape, examples: list[Any] | None) -> Wi
         try:
             return yaml.safe_load(text)
         except yaml.YAMLError as error:
-            problem = str(error).splitlines()[0]
+            problem = headline(error)
             raise ConfigError(
                 f"{path} must be a number, a list or a mapping in YAML, got {text!r}: {problem}"
             ) from None
