@@ -128,7 +128,9 @@ def test_ays_of_another_top_keeps_its_shape():
     """Ten steps from 70: of each level's logarithm above that of 0.034, ln(70 / 0.034) / ln(700 / 0.034) is left."""
     share = math.log(70 / 0.034) / math.log(700 / 0.034)
     expected = [0.034 * (level / 0.034) ** share for level in AYS_TABLE[:-1]]
-    torch.testing.assert_close(AlignYourSteps().sigmas(10, 0.002, 70.0), torch.tensor([*expected, 0]), rtol=1e-5, atol=0)
+    torch.testing.assert_close(
+        AlignYourSteps().sigmas(10, 0.002, 70.0), torch.tensor([*expected, 0]), rtol=1e-5, atol=0
+    )
 
 
 @given(frames=st.integers(2, 300), bucket=st.floats(0, 300))
