@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from longtake import Span
+from longtake.core.embedding import trained_frequencies
 from longtake.core.windows import SHAPES, fused_weights, window_starts
 from longtake.plugins.attention.decay import Decay
 from longtake.plugins.attention.freenoise import FreeNoiseWindows
@@ -17,7 +18,15 @@ from longtake.plugins.attention.strided import Strided
 from longtake.plugins.context.static import Static
 from longtake.plugins.context.uniform import shift_of
 from longtake.positional.circular import Circular
+from longtake.positional.clamp import Clamp
+from longtake.positional.dynamic import Dynamic
 from longtake.positional.grouped import Grouped
+from longtake.positional.linear import Linear
+from longtake.positional.longrope import LongRope
+from longtake.positional.ntk import Ntk
+from longtake.positional.pingpong import PingPong
+from longtake.positional.riflex import Riflex
+from longtake.positional.yarn import Yarn
 from longtake.schedules.guidance import Triangle
 from longtake.schedules.noise import FreeNoise, Repeat
 
@@ -36,6 +45,26 @@ def test_groups_are_exact_at_every_length(trained):
         assert places.tolist() == [frame * trained // frames for frame in range(frames)]
 
 
+@pytest.mark.parametrize(
+    "strategy",
+    [
+        *(Circular(), Circular(way="round"), Clamp(), Dynamic(), Dynamic(alpha=3), Grouped(), Linear(align="ends")),
+        *(LongRope(factors=[2, 4]), Ntk(), PingPong(), Riflex(width=0.5), Yarn()),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("frames", [2, 13, 14])
+def test_positions_and_frequencies_stay_where_there_is_nothing_to_stretch(strategy, frames):
+    places, freqs, span = torch.arange(frames).float(), trained_frequencies(64), Span(frames=frames, trained=14)
+    assert torch.equal(strategy.positions(places, span), places)
+    assert torch.equal(strategy.frequencies(freqs, span), freqs)
+    assert strategy.temperature(span) == 1
+    longer = Span(frames=15, trained=14)
+    places = torch.arange(15).float()
+    moved = not torch.equal(strategy.positions(places, longer), places)
+    assert moved or not torch.equal(strategy.frequencies(freqs, longer), freqs)
+
+
 def test_frequencies_on_a_ring_make_the_nearest_number_of_turns():
     """Over 8 frames: 0.4, 0.6, 1.4 and 1.6 turns become 0, 1, 1 and 2."""
     turn, span = 2 * math.pi / 8, Span(frames=8, trained=4)
@@ -44,7 +73,7 @@ def test_frequencies_on_a_ring_make_the_nearest_number_of_turns():
 
 
 def test_the_way_back_is_half_way_after_a_quarter():
-    """12 frames of 7: after 3 of them half of the way to position 6, after 6 all of it, after 9 half of the way back."""
+    """12 frames of 7: after 3 half of the way to position 6, after 6 all of it, after 9 half of the way back."""
     places = Circular().positions(torch.arange(12.0), Span(frames=12, trained=7))
     torch.testing.assert_close(places[[0, 3, 6, 9]], torch.tensor([0.0, 3, 6, 3]))
 
@@ -124,7 +153,7 @@ def test_neighbours_that_are_left_out_are_half_the_trained_length(trained, radiu
 
 
 def test_far_keys_begin_beyond_half_the_trained_length():
-    """13 frames: half of them is 6.5, so that a distance of 6 is near and 7 is far; 6 itself is near where it is asked for."""
+    """A distance of exactly that much is still near."""
     q, k, v = torch.randn(3, 1, 1, 20, 4, generator=torch.Generator().manual_seed(0))
     for trained, distance in ((13, 6.5), (14, 7.0)):
         span = Span(frames=20, trained=trained)
@@ -134,7 +163,7 @@ def test_far_keys_begin_beyond_half_the_trained_length():
 
 
 def test_strided_attention_that_is_left_out_worked_out_by_hand():
-    """20 frames of 8: two neighbours on each side, and every 2 · 20 / 8 = 5th frame from the middle, 2, 7, 12 and 17."""
+    """20 frames of 8: two neighbours on each side, and every 2 · 20 / 8 = 5th frame, from the middle of a stride on."""
     mask = Strided().mask(Span(frames=20, trained=8))
     assert mask[10].nonzero().flatten().tolist() == [0, 2, 7, 8, 9, 10, 11, 12, 17]
     assert Strided(first=False).mask(Span(frames=20, trained=8))[10].nonzero().flatten().tolist()[0] == 2
