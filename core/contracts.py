@@ -176,7 +176,7 @@ class NoiseSchedule(Strategy):
         """Return noise of unit variance, (B, F, C, Y, X) in float32. ``generator`` is used for nothing before it."""
         batch, _, *rest = shape_BFCYX
         fresh = int(sources_F.max()) + 1
-        return torch.randn((batch, fresh, *rest), generator=generator)[:, sources_F]
+        return torch.randn((batch, fresh, *rest), generator=generator, dtype=torch.float32)[:, sources_F]
 
 
 class GuidanceSchedule(RangedStrategy):

@@ -52,9 +52,7 @@ Change = Callable[[], None]
 def changes(node: ast.AST) -> Iterator[tuple[str, Change]]:
     """Yield what may be changed about a node: a word for it, and what changes it in place."""
     match node:
-        case ast.BinOp(op=op) if type(op) in OPERATORS:
-            yield "operator", lambda: setattr(node, "op", OPERATORS[type(op)]())
-        case ast.AugAssign(op=op) if type(op) in OPERATORS:
+        case ast.BinOp(op=op) | ast.AugAssign(op=op) if type(op) in OPERATORS:
             yield "operator", lambda: setattr(node, "op", OPERATORS[type(op)]())
         case ast.Compare(ops=[op, *_]) if type(op) in OPERATORS:
             yield "comparison", lambda: node.ops.__setitem__(0, OPERATORS[type(op)]())
@@ -72,14 +70,13 @@ def changes(node: ast.AST) -> Iterator[tuple[str, Change]]:
             yield "sign", lambda: setattr(node, "op", ast.UAdd())
         case ast.IfExp() | ast.If():
             yield "condition", lambda: setattr(node, "test", ast.UnaryOp(ast.Not(), node.test))
-        case ast.Call(func=ast.Name(id=name)) if name in NAMES:
-            yield "function", lambda: setattr(node.func, "id", NAMES[name])
-        case ast.Call(func=ast.Attribute(attr=name)) if name in NAMES:
-            yield "function", lambda: setattr(node.func, "attr", NAMES[name])
-    match node:
-        case ast.Call(func=function, args=[first, second, *rest]) if ast.dump(first) != ast.dump(second):
-            if getattr(function, "id", getattr(function, "attr", "")) not in SYMMETRIC:
-                yield "arguments", lambda: setattr(node, "args", [second, first, *rest])
+        case ast.Call(func=ast.Name() | ast.Attribute() as function, args=args):
+            label = "id" if isinstance(function, ast.Name) else "attr"
+            name = getattr(function, label)
+            if name in NAMES:
+                yield "function", lambda: setattr(function, label, NAMES[name])
+            if name not in SYMMETRIC and len(args) > 1 and ast.dump(args[0]) != ast.dump(args[1]):
+                yield "arguments", lambda: setattr(node, "args", [args[1], args[0], *args[2:]])
 
 
 def parts(node: ast.AST) -> list[ast.AST]:

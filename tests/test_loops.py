@@ -37,7 +37,6 @@ class Sampled:
     def __init__(self, results: list[Tensor], drawn: list[Tensor] = (), run: Any = None) -> None:
         self.results, self.drawn, self.run = iter(results), iter(drawn), run
         self.starts: list[list[float]] = []
-        self.fresh_like: list[list[float]] = []
         self.asked: list[dict[str, Any]] = []
 
     def __call__(self, noise_BFCYX: Tensor, **asked: Any) -> Tensor:
@@ -46,7 +45,6 @@ class Sampled:
         return next(self.results)
 
     def fresh(self, like_BFCYX: Tensor) -> Tensor:
-        self.fresh_like.append(like_BFCYX.flatten().tolist())
         return next(self.drawn)
 
     def plan_for(self, places: range) -> range:
