@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from longtake import Span
+from longtake import Span, load_plugins
 from longtake.core.embedding import trained_frequencies
 from longtake.core.windows import SHAPES, fused_weights, window_starts
 from longtake.plugins.attention.decay import Decay
@@ -28,7 +28,10 @@ from longtake.positional.pingpong import PingPong
 from longtake.positional.riflex import Riflex
 from longtake.positional.yarn import Yarn
 from longtake.schedules.guidance import Triangle
+from longtake.schedules.motion import Compensated
 from longtake.schedules.noise import FreeNoise, Repeat
+
+REGISTRY = load_plugins(third_party=False).registry
 
 
 def test_a_triangle_is_made_of_straight_lines():
@@ -180,6 +183,56 @@ def test_noise_that_is_left_out_is_that_of_the_trained_length():
         assert orders[0] == orders[1]
         assert Repeat().sources(span, torch.Generator()).tolist() == 3 * list(range(trained))
     assert FreeNoise(window=3).sources(Span(frames=9, trained=4), torch.Generator()).tolist() == [0, 1, 2] * 3
+
+
+PUBLISHED = {
+    # min and max guidance of diffusers' pipeline of SVD; rho of its scheduler.
+    ("guidance", "linear"): {"min": 1, "max": 3},
+    ("guidance", "triangle"): {"min": 1, "max": 3},
+    ("sigmas", "karras"): {"rho": 7},
+    # YaRN, section 3.4; RIFLEx: the intrinsic frequency makes 0.9 of a period; UltraViCo; PYoCo's alphas.
+    ("positional", "yarn"): {"sharpening": 0.1, "beta_slow": 1},
+    ("positional", "riflex"): {"share": 0.9, "width": 0.2},
+    ("attention", "decay"): {"alpha": 0.9},
+    ("noise", "mixed"): {"alpha": 1},
+    ("noise", "progressive"): {"alpha": 2, "closed": False},
+    # FreeLong; FreeInit: a Butterworth filter of order 4, and the last level of Stable Diffusion.
+    ("attention", "spectral"): {"time": 0.25, "space": 0.25},
+    ("sampling", "freeinit"): {"iterations": 3, "sigma": 14.6, "filter": "butterworth", "order": 4},
+    ("sampling", "chain"): {"carry": "kept", "match": 0},
+    ("motion", "compensated"): {"strength": 1, "limit": 255, "by": "bucket", "factor": None},
+    ("positional", "dynamic"): {"alpha": 1, "first": 1, "last": 1},
+    ("positional", "ntk"): {"strength": 1},
+    ("guidance", "trapezoid"): {"min": 1, "max": 3, "rise": 0.25, "fall": 0.25},
+}
+
+
+@pytest.mark.parametrize(("strategy", "options"), PUBLISHED.items(), ids=str)
+def test_options_are_by_default_those_of_the_published_methods(strategy, options):
+    kind, name = strategy
+    built = REGISTRY.build(kind, name)
+    assert {option: getattr(built, option) for option in options} == options
+
+
+@pytest.mark.parametrize("kind", [Linear, Ntk, Yarn, Riflex, Grouped])
+def test_a_factor_takes_the_place_of_the_stretch(kind):
+    """56 frames by a factor of 2 are placed as those of a video twice as long as in training."""
+    span, twice, freqs = Span(frames=56, trained=14), Span(frames=28, trained=14), trained_frequencies(64)
+    places = torch.arange(28).float()
+    assert torch.equal(kind(factor=2).positions(places, span), kind().positions(places, twice))
+    assert torch.equal(kind(factor=2).frequencies(freqs, span), kind().frequencies(freqs, twice))
+    assert kind(factor=2).temperature(span) == kind().temperature(twice)
+    wrapped = Span(frames=56, trained=14, factor=2.0)  # what a wrapping strategy says comes first
+    assert torch.equal(kind(factor=3).positions(places, wrapped), kind().positions(places, twice))
+
+
+def test_motion_makes_up_for_the_factor_that_is_asked_for():
+    span = Span(frames=56, trained=14)
+    assert Compensated(factor=3).buckets(20, span).tolist() == [60] * 56
+    assert Compensated(factor=3, strength=2).buckets(20, span).tolist() == [180] * 56
+    assert Compensated(factor=3, by="fps").rates(12, span).tolist() == [4] * 56
+    assert Compensated(limit=70).buckets(20, span).tolist() == [70] * 56
+    assert Compensated(limit=10).buckets(20, span).tolist() == [20] * 56
 
 
 def test_shifts_follow_the_sequence_of_van_der_corput():

@@ -15,6 +15,7 @@ from torch import Tensor
 from longtake import Span
 from longtake.core.conditioning import Conditioning
 from longtake.core.contracts import ContextStrategy, Windows
+from longtake.core.denoiser import Part
 from longtake.plugins.context.predict import FusedDenoiser
 from longtake.plugins.context.static import Static
 from longtake.plugins.sampling.chain import Chain, Holding, matched
@@ -174,6 +175,19 @@ def test_fresh_noise_is_drawn_at_every_other_sigma():
     for sigma in (3.0, 3.0, 2.0, 1.0):
         holding(frames(0, 0), sigma)
     assert next(drawn, None) is None
+
+
+def test_a_held_denoiser_is_asked_what_is_asked_of_it():
+    asked = []
+
+    def denoiser(latents: Tensor, sigma: float, **told: Any) -> Tensor:
+        asked.append((sigma, *told.values()))
+        return latents
+
+    part, holding = Part(torch.tensor([0, 1])), Holding(denoiser, frames(0), frames(0))
+    holding(frames(0, 0), 3.0)
+    holding(frames(0, 0), 2.0, conditional=False, part=part)
+    assert asked == [(3.0, True, None), (2.0, False, part)]
 
 
 class Uneven(ContextStrategy):
