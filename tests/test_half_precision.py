@@ -5,10 +5,13 @@ Shape suffixes: P = pixels, N = heads, F = frames, D = channels per head, C = ch
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from longtake import AttentionStrategy, Span
+from longtake.core.conditioning import Conditioning
 from longtake.core.course import Course
 from longtake.core.engine import transformer as engine
 from longtake.core.engine.split import Split
@@ -104,6 +107,22 @@ def test_so_it_does_in_comfyui(dtype, kind, fuse):
     made = Block(torch.nn.Identity(), seams, nothing)(states)
     assert made.dtype == dtype
     assert torch.equal(made, states)
+
+
+@HALVES
+def test_images_that_fade_or_go_over_into_another_are_rounded_once(dtype):
+    """As the product or the blend in float64 is, to the nearest number of their dtype, but for a rare tie."""
+    images, ends_F = drawn(61, 4, 3, 5).to(dtype), torch.linspace(0, 1, 61)
+    strategy = Static(image="faded")
+    faded = strategy.image_latents(images, torch.arange(61), torch.zeros(61, 1, 1, 1), SPAN)
+    exactly = strategy.image_latents(images.double(), torch.arange(61), torch.zeros(61, 1, 1, 1), SPAN)
+    assert faded.dtype == dtype
+    assert (faded != exactly.to(dtype)).float().mean() < 1e-3
+    one, other = images[:1], images[1:2]
+    told = Conditioning(torch.zeros(1, 1, 4), one, 0.02, end_latents_BCYX=other, ends_F=ends_F)
+    exactly = replace(told, image_latents_BCYX=one.double(), end_latents_BCYX=other.double()).image_latents(61)
+    assert told.image_latents(61).dtype == dtype
+    assert (told.image_latents(61) != exactly.to(dtype)).float().mean() < 1e-3
 
 
 @HALVES
