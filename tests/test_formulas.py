@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from longtake import Span, load_plugins
+from longtake import PositionalStrategy, Span, load_plugins
 from longtake.core.embedding import trained_frequencies
 from longtake.core.windows import SHAPES, fused_weights, window_starts
 from longtake.plugins.attention.decay import Decay
@@ -26,6 +26,7 @@ from longtake.positional.longrope import LongRope
 from longtake.positional.ntk import Ntk
 from longtake.positional.pingpong import PingPong
 from longtake.positional.riflex import Riflex
+from longtake.positional.stretched import takes_factor
 from longtake.positional.yarn import Yarn
 from longtake.schedules.guidance import Triangle
 from longtake.schedules.motion import Compensated
@@ -224,6 +225,20 @@ def test_a_factor_takes_the_place_of_the_stretch(kind):
     assert kind(factor=2).temperature(span) == kind().temperature(twice)
     wrapped = Span(frames=56, trained=14, factor=2.0)  # what a wrapping strategy says comes first
     assert torch.equal(kind(factor=3).positions(places, wrapped), kind().positions(places, twice))
+
+
+class Midway(PositionalStrategy):
+    """Stretches in the middle of the denoising only."""
+
+    name = "midway"
+
+    def positions(self, frames_F, span):
+        return frames_F / span.stretch if 0 < span.progress < 1 else frames_F
+
+
+def test_a_factor_that_acts_in_the_middle_of_the_denoising_is_noticed():
+    assert takes_factor(Midway())
+    assert not takes_factor(Clamp())
 
 
 def test_motion_makes_up_for_the_factor_that_is_asked_for():
