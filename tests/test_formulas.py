@@ -171,6 +171,8 @@ def test_strided_attention_that_is_left_out_worked_out_by_hand():
     mask = Strided().mask(Span(frames=20, trained=8))
     assert mask[10].nonzero().flatten().tolist() == [0, 2, 7, 8, 9, 10, 11, 12, 17]
     assert Strided(first=False).mask(Span(frames=20, trained=8))[10].nonzero().flatten().tolist()[0] == 2
+    short = Strided(first=False).mask(Span(frames=20, trained=3))  # one neighbour, and every 13th from the 6th on
+    assert short[10].nonzero().flatten().tolist() == [6, 9, 10, 11, 19]
     assert Strided().mask(Span(frames=8, trained=8)) is None
     assert Strided().mask(Span(frames=9, trained=8)) is not None
 
@@ -239,6 +241,17 @@ class Midway(PositionalStrategy):
 def test_a_factor_that_acts_in_the_middle_of_the_denoising_is_noticed():
     assert takes_factor(Midway())
     assert not takes_factor(Clamp())
+
+
+def test_what_dynamic_wraps_does_nothing_where_it_does_not_act():
+    places, freqs = torch.arange(56).float(), trained_frequencies(64)
+    strategy, wrapped = Dynamic(of=Yarn(start=0.5)), Yarn()
+    before, after = (Span(frames=56, trained=14, progress=progress) for progress in (0.4, 0.6))
+    assert torch.equal(strategy.positions(places, before), places)
+    assert torch.equal(strategy.frequencies(freqs, before), freqs)
+    assert strategy.temperature(before) == 1
+    assert torch.equal(strategy.frequencies(freqs, after), wrapped.frequencies(freqs, after))
+    assert strategy.temperature(after) == wrapped.temperature(after) != 1
 
 
 def test_motion_makes_up_for_the_factor_that_is_asked_for():
