@@ -17,7 +17,6 @@ import ast
 import hashlib
 import json
 import os
-import random
 import shutil
 import signal
 import subprocess
@@ -164,7 +163,8 @@ def main() -> None:
     asked = parser.parse_args()
     files = [each.resolve() for each in asked.file] if asked.file else sources()
     drawn = {name: (path, text) for path in files for name, text in mutants(path).items()}
-    names = sorted(drawn) if asked.sample is None else random.Random(asked.seed).sample(sorted(drawn), asked.sample)
+    # Drawn by digests, so that a change of one file leaves the sample of the others as it was.
+    names = sorted(drawn, key=lambda name: digest(f"{asked.seed} {name}"))[: asked.sample]
     if asked.list:
         print(*names, sep="\n")
         return
@@ -182,7 +182,7 @@ def main() -> None:
         caught = 0
         for number, name in enumerate(names, 1):
             path, text = drawn[name]
-            place, key = copied / path.relative_to(ROOT), hashlib.sha256((name + text).encode()).hexdigest()[:16]
+            place, key = copied / path.relative_to(ROOT), digest(name + text)
             if not results.get(key):
                 place.write_text(text)
                 results[key] = not passes(copied, tests_of(name))
@@ -192,6 +192,11 @@ def main() -> None:
             caught += results[key]
             print(f"{number}/{len(names)} {'caught  ' if results[key] else 'SURVIVED'} {name}", flush=True)
     print(f"{caught} of {len(names)} caught, {caught / max(1, len(names)):.0%}")
+
+
+def digest(text: str) -> str:
+    """Return a text's digest."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def warm_up(folder: str) -> None:
