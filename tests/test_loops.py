@@ -16,6 +16,7 @@ from longtake import Span
 from longtake.core.conditioning import Conditioning
 from longtake.core.contracts import ContextStrategy, Windows
 from longtake.core.denoiser import Part
+from longtake.plugins.context.looped import Looped
 from longtake.plugins.context.predict import FusedDenoiser
 from longtake.plugins.context.static import Static
 from longtake.plugins.sampling.chain import Chain, Holding, matched
@@ -198,6 +199,14 @@ class Uneven(ContextStrategy):
     def windows(self, span: Span) -> Windows:
         rows = [[1, 0.75, 0.5, 0, 0], [0, 0.25, 0.25, 0.5, 0], [0, 0, 0.25, 0.5, 1]]
         return Windows(3, [0, 1, 2], torch.tensor(rows), local_positions=True)
+
+
+def test_windows_on_a_ring_turn_by_the_shift_of_the_step():
+    """24 frames, a stride of 6 moved by 0, 3, 1 and 4; at step 1 and a stride of 12 windows move by 6."""
+    ring = Looped(window=8, overlap=2)
+    starts = [ring.windows(Span(frames=24, trained=8, step=step)).starts for step in range(4)]
+    assert starts == [[first, first + 6, first + 12, first + 18] for first in (0, 3, 1, 4)]
+    assert Looped(window=14, overlap=2).windows(Span(frames=24, trained=8, step=1)).starts == [6, 18]
 
 
 def test_a_fused_prediction_worked_out_by_hand():
