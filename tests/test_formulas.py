@@ -80,6 +80,9 @@ def test_the_way_back_is_half_way_after_a_quarter():
     """12 frames of 7: after 3 half of the way to position 6, after 6 all of it, after 9 half of the way back."""
     places = Circular().positions(torch.arange(12.0), Span(frames=12, trained=7))
     torch.testing.assert_close(places[[0, 3, 6, 9]], torch.tensor([0.0, 3, 6, 3]))
+    freqs, span = trained_frequencies(64), Span(frames=12, trained=7)
+    assert torch.equal(Circular().frequencies(freqs, span), freqs)  # a way back moves positions, a round frequencies
+    assert torch.equal(Circular(way="round").positions(torch.arange(12.0), span), torch.arange(12.0))
 
 
 BY_HAND = {
