@@ -257,6 +257,13 @@ def test_what_dynamic_wraps_does_nothing_where_it_does_not_act():
     assert strategy.temperature(after) == wrapped.temperature(after) != 1
 
 
+def test_ends_that_cannot_be_aligned_are_scaled_plainly():
+    """By a factor of 28, 28 frames span one trained frame: aligned, all of them would stand at 0."""
+    for factor in (28, 40):
+        places = Linear(align="ends", factor=factor).positions(torch.arange(28.0), Span(frames=28, trained=14))
+        torch.testing.assert_close(places, torch.arange(28) / factor)
+
+
 def test_motion_makes_up_for_the_factor_that_is_asked_for():
     span = Span(frames=56, trained=14)
     assert Compensated(factor=3).buckets(20, span).tolist() == [60] * 56
