@@ -6,7 +6,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 SITE := mkdocs-material 'mkdocstrings[python]'
 DEMO := generate example --frames 56 --motion-bucket 12 --seed 1 --enlarge 8
 
-.PHONY: demo test lint docs site browse bench bench-gpu bench-gpu-compiled bench-threads wheel wheel-demo wheel-elsewhere large clean
+.PHONY: demo test mutants lint docs site browse bench bench-gpu bench-gpu-compiled bench-threads wheel wheel-demo \
+	wheel-elsewhere large clean
 
 demo: .venv/demo
 	$(BIN)/longtake $(DEMO) --overwrite -o longtake-demo.mp4
@@ -15,6 +16,10 @@ demo: .venv/demo
 # In the order of their names: the files of few tests are the slow ones, and should not come last.
 test: .venv/dev
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
+
+# Before a release: changes of formulas that no test notices. All of them take hours; MUTANTS='--sample 60 --seed 1' draws some.
+mutants: .venv/dev
+	$(BIN)/python tests/mutants.py $(MUTANTS)
 
 large: .venv/dev
 	$(BIN)/python -m pytest -m "large or slow"

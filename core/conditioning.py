@@ -49,9 +49,10 @@ class Conditioning:
         start_BFCYX = self.image_latents_BCYX[:, None].expand(-1, frames, -1, -1, -1)
         if self.end_latents_BCYX is None or self.ends_F is None:
             return start_BFCYX
-        share_F111 = self.ends_F.to(start_BFCYX)[:, None, None, None]
-        blended_BFCYX: Tensor = start_BFCYX.lerp(self.end_latents_BCYX[:, None], share_F111)
-        return blended_BFCYX
+        exact = torch.promote_types(start_BFCYX.dtype, torch.float32)
+        share_F111 = self.ends_F.to(start_BFCYX.device, exact)[:, None, None, None]
+        blended_BFCYX = start_BFCYX.to(exact).lerp(self.end_latents_BCYX[:, None].to(exact), share_F111)
+        return blended_BFCYX.to(start_BFCYX.dtype)
 
 
 @torch.no_grad()

@@ -140,14 +140,20 @@ class AttentionStrategy(RangedStrategy):
         windows, mask_FF = self.windows(span), _like(self.mask(span), q_PNFD)
         if windows is None:
             return scaled_dot_product_attention(q_PNFD, k_PNFD, v_PNFD, attn_mask=mask_FF, scale=scale)
-        fused_PNFD = torch.zeros_like(q_PNFD)
-        for start, weights_F in zip(windows.starts, windows.weights_WF.to(q_PNFD), strict=True):
-            inside = windows.inside(start)
+        # In half precision the weights of a frame would no longer sum to one, nor the sum keep what is added to it.
+        exact = torch.promote_types(q_PNFD.dtype, torch.float32)
+        fused_PNFD = torch.zeros_like(q_PNFD, dtype=exact)
+
+        def add_window(inside: slice | Tensor, weights_F: Tensor) -> None:
             q, k, v = (each_PNFD[:, :, inside] for each_PNFD in (q_PNFD, k_PNFD, v_PNFD))
             mask = None if mask_FF is None else mask_FF[inside][:, inside]
             seen_PNFD = scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale)
+            del q, k, v  # in a ring they are copies, and the sum takes room
             fused_PNFD[:, :, inside] += weights_F[inside, None] * seen_PNFD
-        return fused_PNFD
+
+        for start, weights_F in zip(windows.starts, windows.weights_WF.to(q_PNFD.device, exact), strict=True):
+            add_window(windows.inside(start), weights_F)
+        return fused_PNFD.to(q_PNFD.dtype)
 
 
 def _like(mask_FF: Tensor | None, q_PNFD: Tensor) -> Tensor | None:
@@ -170,7 +176,7 @@ class NoiseSchedule(Strategy):
         """Return noise of unit variance, (B, F, C, Y, X) in float32. ``generator`` is used for nothing before it."""
         batch, _, *rest = shape_BFCYX
         fresh = int(sources_F.max()) + 1
-        return torch.randn((batch, fresh, *rest), generator=generator)[:, sources_F]
+        return torch.randn((batch, fresh, *rest), generator=generator, dtype=torch.float32)[:, sources_F]
 
 
 class GuidanceSchedule(RangedStrategy):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
 from .course import ONE, Course
@@ -32,7 +33,7 @@ def attend_modified(
     """
     temperature = _course(strategy, "temperature").at(span)
     if isinstance(temperature, Tensor):  # a query's factor on its logits is a factor on the query
-        q_PNFD = _times(q_PNFD, temperature)
+        q_PNFD = times(q_PNFD, temperature)
     elif temperature != 1:
         scale = temperature * (q_PNFD.shape[-1] ** -0.5 if scale is None else scale)
     q_PNFD = _modified(q_PNFD, _course(strategy, "query_scale"), span)
@@ -55,12 +56,14 @@ def _course(strategy: AttentionStrategy, name: str) -> Course:
 
 def _modified(states_PNFD: Tensor, course: Course, span: Span) -> Tensor:
     factor = course.at(span)
-    return states_PNFD if isinstance(factor, float) and factor == 1 else _times(states_PNFD, factor)
+    return states_PNFD if isinstance(factor, float) and factor == 1 else times(states_PNFD, factor)
 
 
-def _times(states_PNFD: Tensor, factor: float | Tensor) -> Tensor:
-    if isinstance(factor, Tensor):
-        return states_PNFD * factor.to(states_PNFD)[:, None]
+def times(states_PNFD: Tensor, factor: float | Tensor) -> Tensor:
+    """Return states times a factor, or times that of each frame, (F,); products are rounded to their dtype once."""
+    if isinstance(factor, Tensor):  # in float32, as PyTorch multiplies by a number whatever the states' dtype
+        exact = torch.promote_types(states_PNFD.dtype, torch.float32)
+        return (states_PNFD * factor.to(states_PNFD.device, exact)[:, None]).to(states_PNFD.dtype)
     return states_PNFD * factor
 
 

@@ -88,7 +88,7 @@ class Sampler:
 
     def fresh(self, like_BFCYX: Tensor) -> Tensor:
         """Return fresh noise of unit variance; on the CPU drawn, so that it is the same on every device."""
-        return torch.randn(like_BFCYX.shape, generator=self.generator).to(like_BFCYX)
+        return torch.randn(like_BFCYX.shape, generator=self.generator, dtype=torch.float32).to(like_BFCYX)
 
     def _stock(self, plan: Plan, conditioning: Conditioning) -> UnetDenoiser:
         return UnetDenoiser(self._unet, conditioning, plan, self._seams)

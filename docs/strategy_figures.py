@@ -47,7 +47,7 @@ def main() -> None:
 def positional(figure: Figure, strategy: Strategy) -> None:
     """Draw where frames stand, and by what the frequencies of the code are divided."""
     places, frequencies = figure.subplots(1, 2)
-    places.axhspan(0, SPAN.trained, color="tab:green", alpha=0.12)
+    places.axhspan(0, SPAN.trained - 1, color="tab:green", alpha=0.12)
     places.plot(strategy.positions(torch.arange(SPAN.frames, dtype=torch.float32), SPAN), ".", markersize=3)
     places.set(xlabel="frame", ylabel="position")
     freqs_K = trained_frequencies(320)

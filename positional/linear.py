@@ -12,16 +12,19 @@ from .stretched import Stretched
 
 
 class Linear(Stretched):
-    """Divide every position by the stretch: the whole video lies within the trained positions.
+    """Divide every position by the stretch, so that a long video spans about the trained positions.
 
-    Positions stay on the curve that the model's position MLP was trained on, and the motion slows down by the factor
-    unless a motion schedule makes up for it.
+    Trained positions are 0 … L - 1. With ``align: step`` the last frame stands at L - L/T: for T = 56 frames of L = 14
+    that is 13.75, which is beyond the last trained position, 13, by less than one frame. With ``align: ends`` all
+    positions lie within 0 … L - 1. Positions stay on the curve that the model's position MLP was trained on, or on its
+    continuation by less than a frame, and the motion slows down by the factor unless a motion schedule makes up for it.
     """
 
     name = "linear"
     align: Literal["step", "ends"] = Field(
         default="step",
-        description="step: frame t stands at t / stretch; ends: the last frame stands on the last trained position.",
+        description="step: frame t stands at t / stretch, and the last ones less than a frame beyond the last trained "
+        "position; ends: the last frame stands on the last trained position.",
     )
 
     def positions(self, frames_F: Tensor, span: Span) -> Tensor:

@@ -30,7 +30,8 @@ class Mixed(NoiseSchedule):
         own_BFCYX = super().noise(shape_BFCYX, sources_F, generator)
         if self.alpha == 0:
             return own_BFCYX
-        shared_B1CYX = torch.randn((shape_BFCYX[0], 1, *shape_BFCYX[2:]), generator=generator)
+        batch, _, *rest = shape_BFCYX
+        shared_B1CYX = torch.randn((batch, 1, *rest), generator=generator, dtype=torch.float32)
         mixed_BFCYX: Tensor = (self.alpha * shared_B1CYX + own_BFCYX) / math.sqrt(1 + self.alpha**2)
         return mixed_BFCYX
 

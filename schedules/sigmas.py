@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..core.contracts import SigmaSchedule
 
-AYS_TOP = 700.0
+AYS_TOP, AYS_BOTTOM = 700.0, 0.002  # first and last of the eleven published levels
 
 
 class Karras(SigmaSchedule):
@@ -31,10 +31,11 @@ class Karras(SigmaSchedule):
 
 
 class AlignYourSteps(SigmaSchedule):
-    """The 10 published levels for SVD (Sabour et al. 2024, arXiv 2404.14507); other counts by log-linear interpolation.
+    """The published levels for SVD (Sabour et al. 2024, arXiv 2404.14507): 10 steps, other counts by interpolation.
 
-    The levels are for models whose sigma_max is 700. For another sigma_max the logarithms are scaled about the lowest
-    level, which keeps the schedule's shape.
+    The table has eleven levels, from 700 to 0.002. As published, another number of steps interpolates the logarithms
+    over all eleven, and then the last level becomes 0. For a sigma_max other than 700 the logarithms of the first ten
+    are scaled about the tenth, 0.034, which keeps the schedule's shape.
     """
 
     name = "ays"
@@ -44,11 +45,12 @@ class AlignYourSteps(SigmaSchedule):
         """Return ``steps`` levels and 0, (S + 1,)."""
         from diffusers.schedulers import AysSchedules
 
-        *levels, _ = AysSchedules["StableDiffusionVideoSigmas"]
+        *levels, _ = AysSchedules["StableDiffusionVideoSigmas"]  # diffusers has 0 for the last
         if sigma_max == AYS_TOP and steps == len(levels):
             return torch.tensor([*levels, 0.0])  # to the last bit as published
         logs_S = np.log(levels)
-        lowest = logs_S[-1]
-        logs_S = lowest + (logs_S - lowest) * (math.log(sigma_max) - lowest) / (math.log(AYS_TOP) - lowest)
-        asked_S = np.interp(np.linspace(0, 1, steps), np.linspace(0, 1, len(levels)), logs_S)
-        return torch.from_numpy(np.append(np.exp(asked_S), 0.0)).float()
+        tenth = logs_S[-1]
+        logs_S = tenth + (logs_S - tenth) * (math.log(sigma_max) - tenth) / (math.log(AYS_TOP) - tenth)
+        logs_S1 = np.append(logs_S, math.log(AYS_BOTTOM))
+        asked_S1 = np.interp(np.linspace(0, 1, steps + 1), np.linspace(0, 1, len(logs_S1)), logs_S1)
+        return torch.from_numpy(np.append(np.exp(asked_S1[:-1]), 0.0)).float()

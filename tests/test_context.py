@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -70,8 +70,45 @@ def test_the_shifts_of_a_power_of_two_of_steps_are_spread_evenly(steps, stride):
 def test_uniform_windows_begin_elsewhere_in_each_step_but_keep_the_ends():
     strategy = Uniform(window=8, overlap=2)
     starts = [strategy.windows(Span(frames=30, trained=8, step=step)).starts for step in range(4)]
-    # A stride of 6 moved by 0, 3, 1 and 4; the last window begins at 22.
-    assert starts == [[0, 6, 12, 18, 22], [0, 3, 9, 15, 21, 22], [0, 1, 7, 13, 19, 22], [0, 4, 10, 16, 22]]
+    # A stride of 6 moved by 0, 3, 1 and 4; the last window begins at 22. Instead of 21, too near to it, the gap from 15
+    # is halved, and instead of 1, too near to 0, that to 7.
+    assert starts == [[0, 6, 12, 18, 22], [0, 3, 9, 15, 18, 22], [0, 3, 7, 13, 19, 22], [0, 4, 10, 16, 22]]
+
+
+@pytest.mark.parametrize("kind", [Uniform, Looped])
+@given(layout=layouts(), step=st.integers(0, 70))
+def test_windows_of_a_step_are_between_half_a_stride_and_a_stride_apart(kind, layout, step):
+    """Nearer ones would cost a call of the UNet that says little new; farther ones share less than was asked for."""
+    frames, window, overlap = layout
+    stride, last = window - overlap, frames - window
+    starts = kind(window=window, overlap=overlap).windows(Span(frames=frames, trained=2, step=step)).starts
+    if kind is Looped:
+        starts = [*starts, starts[0] + frames]
+    else:
+        assert (starts[0], starts[-1]) == (0, last)
+    gaps = np.diff(starts)
+    assert gaps.max() <= stride
+    if kind is Looped or last >= stride / 2:
+        assert gaps.min() >= stride / 2
+    else:
+        assert len(gaps) == 1  # the first and the last window have to be there
+
+
+@given(layout=layouts(), first=st.integers(0, 70))
+def test_uniform_windows_move_from_step_to_step(layout, first):
+    """Where there is room for two windows between the first and the last, and for half a stride to move by."""
+    frames, window, overlap = layout
+    assume(window - overlap >= 4 and frames - window >= 3 * (window - overlap))
+    strategy = Uniform(window=window, overlap=overlap)
+    before, after = (strategy.windows(Span(frames=frames, trained=2, step=first + each)).starts for each in (0, 1))
+    assert before != after
+
+
+def test_uniform_windows_cost_as_many_calls_as_its_text_says():
+    strategy = Uniform(window=25)
+    counts = [len(strategy.windows(Span(frames=100, trained=25, step=step)).starts) for step in range(25)]
+    assert len(Static(window=25).windows(Span(frames=100, trained=25)).starts) == 5
+    assert round(np.mean(counts), 1) == 5.9
 
 
 def test_a_part_that_keeps_its_places_has_the_codes_of_the_whole_video(tiny_model):

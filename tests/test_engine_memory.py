@@ -182,6 +182,25 @@ def test_what_attention_writes_out_stays_within_its_workspace(unet, name, option
     assert live.most < workspace + code
 
 
+@pytest.mark.parametrize("factors", [{}, FACTORS | {"temperature": 1.1}], ids=["plain", "factors"])
+@pytest.mark.parametrize("positions", ["global", "local"])
+@pytest.mark.parametrize("name", ["freenoise", "looped"])
+def test_float32_sums_of_windows_stay_within_the_workspace(unet, name, positions, factors):
+    """Also for windows nearly as long as the video, which leave the sum the least room."""
+    module = next(module for module in unet.modules() if hasattr(module, "temporal_transformer_blocks"))
+    transformer, frames, pixels = Transformer(module), 300, 144
+    strategy = attention(name, window=frames - 1, stride=frames - 1, positions=positions, **factors)
+    workspace = frames * block_bytes(module.inner_dim, 2) * 12
+    with torch.device("meta"):
+        tokens = torch.empty(frames, pixels, module.inner_dim, dtype=torch.float16)
+        token = torch.empty(1, 1024, dtype=torch.float16)
+    seams, block = Seams(25, None, strategy), module.temporal_transformer_blocks[0]
+    with torch.no_grad(), Flash(), Live([*unet.parameters(), tokens, token]) as live:
+        transformer._temporal(block, tokens, token, seams, Split(workspace))
+    code = 3 * frames * module.inner_dim * 4
+    assert live.most < workspace + code
+
+
 @pytest.mark.parametrize(("keep", "host_skips"), WAYS)
 def test_what_is_predicted_for_whole_frames_is_what_is_held(unet, keep, host_skips):
     plan = MemoryPlan(Work(SVD_XT, 8, ROWS, COLUMNS, 2, whole=True), 0, Split(64 * MIB, keep), host_skips)

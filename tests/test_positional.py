@@ -34,11 +34,13 @@ def positions(strategy, span: Span) -> torch.Tensor:
 
 
 @given(span=stretched_spans(), align=st.sampled_from(["step", "ends"]))
-def test_linear_positions_rise_strictly_within_the_trained_range(span, align):
+def test_linear_positions_rise_strictly_and_pass_the_trained_ones_by_less_than_a_frame(span, align):
     places = positions(Linear(align=align), span)
     assert places[0] == 0
     assert (places.diff() > 0).all()
-    assert places[-1] < span.trained
+    beyond = places[-1] - (span.trained - 1)
+    assert beyond < 1
+    assert align == "step" or beyond <= 1e-4
     # At most one trained frame apart, so nothing moves faster than in training.
     assert places.diff().max() <= 1
 
@@ -48,6 +50,13 @@ def test_linear_ends_where_its_alignment_says(span):
     length, frames = span.trained, span.frames
     torch.testing.assert_close(positions(Linear(), span)[-1].item(), length - length / frames, atol=1e-4, rtol=0)
     torch.testing.assert_close(positions(Linear(align="ends"), span)[-1].item(), length - 1.0, atol=1e-4, rtol=0)
+
+
+def test_the_last_frames_of_the_default_stand_beyond_the_last_trained_position():
+    """As its text says: 13.75 for 56 frames of 14, whose trained positions are 0 to 13."""
+    places = positions(Linear(), Span(frames=56, trained=14))
+    assert places[52:].tolist() == [13, 13.25, 13.5, 13.75]
+    assert positions(Linear(align="ends"), Span(frames=56, trained=14))[-1].item() == pytest.approx(13)
 
 
 @given(span=stretched_spans(), factor=st.floats(1, 50))

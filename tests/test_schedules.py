@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from diffusers.schedulers import AysSchedules
@@ -94,11 +96,41 @@ def test_ays_gives_all_eleven_published_values():
     assert published[-1] == 0 and len(published) == 11
 
 
-@given(steps=st.integers(2, 100), sigma_max=st.floats(1, 700))
-def test_ays_keeps_its_ends_at_any_count_and_top(steps, sigma_max):
+AYS_TABLE = [700.00, 54.5, 15.886, 7.977, 4.248, 1.789, 0.981, 0.403, 0.173, 0.034, 0.002]
+
+
+@given(steps=st.integers(1, 100))
+def test_ays_at_other_counts_is_interpolated_over_all_eleven_levels(steps):
+    """Oracle: level i of n is at 10 i / n in the table, a geometric mean of the two levels around it; the last is 0."""
+    expected = []
+    for level in range(steps):
+        before, along = divmod(10 * level, steps)
+        expected.append(AYS_TABLE[before] ** (1 - along / steps) * AYS_TABLE[before + 1] ** (along / steps))
+    sigmas = AlignYourSteps().sigmas(steps, 0.002, 700.0)
+    torch.testing.assert_close(sigmas, torch.tensor([*expected, 0]), rtol=1e-6, atol=0)
+
+
+def test_ays_at_twenty_steps_ends_as_published():
+    last = AlignYourSteps().sigmas(20, 0.002, 700.0)[-4:]
+    # 0.0767 is between 0.173 and 0.034, 0.0082 between 0.034 and 0.002.
+    torch.testing.assert_close(last, torch.tensor([0.0767, 0.034, 0.00825, 0]), rtol=1e-3, atol=0)
+
+
+@given(steps=st.integers(1, 100), sigma_max=st.floats(1, 1000))
+def test_ays_of_another_top_begins_there_and_falls_to_zero(steps, sigma_max):
     sigmas = AlignYourSteps().sigmas(steps, 0.002, sigma_max)
     torch.testing.assert_close(sigmas[0].item(), sigma_max, rtol=1e-5, atol=0)
-    torch.testing.assert_close(sigmas[-2].item(), 0.034, rtol=1e-5, atol=0)
+    assert (sigmas.diff() < 0).all()
+    assert sigmas[-1] == 0
+
+
+def test_ays_of_another_top_keeps_its_shape():
+    """Ten steps from 70: of each level's logarithm above that of 0.034, ln(70 / 0.034) / ln(700 / 0.034) is left."""
+    share = math.log(70 / 0.034) / math.log(700 / 0.034)
+    expected = [0.034 * (level / 0.034) ** share for level in AYS_TABLE[:-1]]
+    torch.testing.assert_close(
+        AlignYourSteps().sigmas(10, 0.002, 70.0), torch.tensor([*expected, 0]), rtol=1e-5, atol=0
+    )
 
 
 @given(frames=st.integers(2, 300), bucket=st.floats(0, 300))

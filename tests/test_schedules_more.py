@@ -84,6 +84,19 @@ def test_nothing_shared_is_independent_noise_to_the_bit(strategy):
     assert torch.equal(noise(strategy), noise(Independent()))
 
 
+@pytest.mark.parametrize("default", [torch.float64, torch.bfloat16], ids=str)
+def test_noise_is_drawn_in_float32_whatever_torchs_default_is(default):
+    """Another dtype would draw other numbers from the same seed."""
+    strategies = (Independent(), Mixed(), Progressive(), Progressive(closed=True))
+    expected = [noise(strategy, (2, 5, 4, 3, 6)) for strategy in strategies]
+    torch.set_default_dtype(default)
+    try:
+        drawn = [noise(strategy, (2, 5, 4, 3, 6)) for strategy in strategies]
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert all(torch.equal(one, other) for one, other in zip(drawn, expected, strict=True))
+
+
 @pytest.fixture
 def files(tmp_path):
     held = torch.randn(6, 4, 3, 5)
@@ -131,7 +144,9 @@ def test_a_file_that_does_not_do_is_refused(files, monkeypatch, options, message
     (folder / "broken.npy").write_text("no array")
     save_file({"one": held, "two": held.clone()}, folder / "two.safetensors")
     np.save(folder / "complex.npy", np.zeros((7, 4, 3, 5), dtype=np.complex64))
-    np.save(folder / "nan.npy", np.full((7, 4, 3, 5), np.nan, dtype=np.float32))
+    spoilt = np.zeros((7, 4, 3, 5), dtype=np.float32)
+    spoilt[6, 3, 2, 4] = np.nan  # one number is enough
+    np.save(folder / "nan.npy", spoilt)
     with pytest.raises(ConfigError, match=message):
         noise(File(**options), (1, 7, 4, 3, 5))
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ..errors import ModelError, first_line, printable
+from ..loading import loading
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -61,8 +62,8 @@ def shapes_of(name: str, configs: Mapping[str, dict[str, Any]]) -> dict[str, dic
 
 @lru_cache(maxsize=4)  # loading looks at them again
 def _shapes_of(name: str, configs: str) -> dict[str, dict[str, Tensor]]:
-    # Not accelerate's way, which changes torch for all threads.
-    with torch.device("meta"):
+    # Not accelerate's way, which changes torch for all threads; this one, too, must not meet a load in another thread.
+    with loading(), torch.device("meta"):
         parts: dict[str, Any] = _built(json.loads(configs))
     check_sizes(name, parts["unet"], parts["vae"])
     tokens, seen = parts["image_encoder"].config.projection_dim, parts["unet"].config.cross_attention_dim

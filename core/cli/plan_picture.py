@@ -41,7 +41,7 @@ def draw(plan: Plan, config: Config, path: Path) -> None:
 
 
 def _positions(panel: Axes, plan: Plan, step: int) -> None:
-    panel.axhspan(0, plan.span.trained, color="tab:green", alpha=0.12, label="trained positions")
+    panel.axhspan(0, plan.span.trained - 1, color="tab:green", alpha=0.12, label="trained positions")
     panel.plot(plan.positions_F, ".-", markersize=3)
     local = plan.windows is not None and plan.windows.local_positions
     panel.set(title=f"position of each frame{' of a window' if local else ''}", xlabel="frame", ylabel="position")

@@ -112,12 +112,13 @@ class Transformer:
         def by_window(_: int, part_FPC: Tensor) -> None:
             assert windows is not None
             part_TVPC = part_FPC.unflatten(0, (-1, videos))
-            fused_TVPC = torch.zeros_like(part_TVPC)
-            for start, weights_T in zip(windows.starts, windows.weights_WF.to(part_FPC), strict=True):
+            exact = torch.promote_types(part_FPC.dtype, torch.float32)
+            fused_TVPC = torch.zeros_like(part_TVPC, dtype=exact)
+            for start, weights_T in zip(windows.starts, windows.weights_WF.to(part_FPC.device, exact), strict=True):
                 inside = windows.inside(start)
                 made_FPC = made_of(part_TVPC[inside].flatten(0, 1))
                 fused_TVPC[inside] += weights_T[inside, None, None, None] * made_FPC.unflatten(0, (-1, videos))
-            part_FPC.lerp_(fused_TVPC.flatten(0, 1), self.share)
+            part_FPC.lerp_(fused_TVPC.flatten(0, 1).to(part_FPC.dtype), self.share)
 
         code_TC = self._code(windows.size if windows else frames, tokens_FPC, strategies)
         each = block_bytes(self.module.inner_dim, tokens_FPC.element_size())

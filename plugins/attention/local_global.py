@@ -7,6 +7,7 @@ import math
 from torch import Tensor
 
 from ...core.contracts import Span
+from ...core.modifiers import times
 from .strided import Strided
 
 
@@ -26,5 +27,5 @@ class LocalGlobal(Strided):
         if mask_FF is not None:
             # A query's factor on its logits is a factor on the query; of a single key it does not matter.
             factors_F = mask_FF.sum(dim=1).double().log() / math.log(max(span.trained, 2))
-            q_PNFD = q_PNFD * factors_F.to(q_PNFD)[:, None]
+            q_PNFD = times(q_PNFD, factors_F)
         return super().attend(q_PNFD, k_PNFD, v_PNFD, span, scale)

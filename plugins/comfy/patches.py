@@ -97,12 +97,13 @@ class Block(Patched):
             return made_PFC
         code_FC = self.seams.code(windows.size, states_PFC.shape[2], states_PFC.device)
         placed_FC = self.embed_positions(code_FC.to(states_PFC.dtype))
-        fused_PFC = torch.zeros_like(states_PFC)
-        for start, weights_F in zip(windows.starts, windows.weights_WF.to(states_PFC), strict=True):
+        exact = torch.promote_types(states_PFC.dtype, torch.float32)
+        fused_PFC = torch.zeros_like(states_PFC, dtype=exact)
+        for start, weights_F in zip(windows.starts, windows.weights_WF.to(states_PFC.device, exact), strict=True):
             inside = windows.inside(start)
             made_PFC = self.stock(states_PFC[:, inside] + placed_FC, *args, **kwargs)
             fused_PFC[:, inside] += weights_F[inside, None] * made_PFC
-        return fused_PFC
+        return fused_PFC.to(states_PFC.dtype)
 
 
 class Attention(Patched):

@@ -177,7 +177,7 @@ class Times:
 
     def fresh(self, like_BFCYX: Tensor) -> Tensor:
         """Return fresh noise of unit variance; on the CPU drawn, so that it is the same on every device."""
-        return torch.randn(like_BFCYX.shape, generator=self._generator).to(like_BFCYX)
+        return torch.randn(like_BFCYX.shape, generator=self._generator, dtype=torch.float32).to(like_BFCYX)
 
     def __getattr__(self, name: str) -> Any:
         """Refuse whatever needs longtake's own loop: the run, plans of chunks.

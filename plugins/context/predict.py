@@ -52,8 +52,9 @@ class FusedDenoiser:
     ) -> Tensor:
         """Return x0 of the whole video."""
         assert part is None, "windows are of the whole video"
-        fused_BTCYX = torch.zeros_like(latents_BFCYX)
-        weights_WT = self.windows.weights_WF.to(latents_BFCYX)
+        exact = torch.promote_types(latents_BFCYX.dtype, torch.float32)
+        fused_BTCYX = torch.zeros_like(latents_BFCYX, dtype=exact)
+        weights_WT = self.windows.weights_WF.to(latents_BFCYX.device, exact)
         all_T = torch.arange(self.span.frames)
         told_T = torch.zeros_like(weights_WT[0])  # how much of each frame has been predicted so far
         for start, weights_T in zip(self.windows.starts, weights_WT, strict=True):
@@ -62,7 +63,7 @@ class FusedDenoiser:
             made_BFCYX = self.denoiser(latents_BFCYX[:, frames_F], sigma, conditional=conditional, part=seen)
             fused_BTCYX[:, frames_F] += weights_T[frames_F, None, None, None] * made_BFCYX
             told_T += weights_T
-        return fused_BTCYX
+        return fused_BTCYX.to(latents_BFCYX.dtype)
 
     def _images(self, frames_F: Tensor, fused_BTCYX: Tensor, told_T: Tensor) -> Tensor:
         """Return what the frames of a window see of an image, (B, F, C, Y, X)."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from ...core.contracts import Span
 from .windowed import Windowed
 
@@ -19,12 +21,28 @@ def shift_of(step: int, stride: int) -> int:
 
 
 class Uniform(Windowed):
-    """Overlapping windows that begin elsewhere in every step: their borders move over the video."""
+    """Overlapping windows that begin elsewhere in every step: their borders move over the video.
+
+    Windows of one step begin at most a stride apart, and never less than half a stride (unless the whole video is that
+    short). To move, most steps need one window more than ``static``, whose number is the least: 5.9 where it has 5,
+    for 100 frames in windows of 25.
+    """
 
     name = "uniform"
 
     def starts(self, span: Span, size: int, stride: int) -> list[int]:
-        """Return every ``stride``-th frame from the step's shift on; the first and the last frame are always in."""
+        """Return the first start, every ``stride``-th one from the step's shift on, and the last.
+
+        A start less than half a stride from the first or the last is left out; a gap that is longer than a stride then
+        is halved.
+        """
         last = span.frames - size
         moved = range(shift_of(span.step, stride), last, stride)
-        return sorted({0, *moved, last})
+        fixed = [0, *(start for start in moved if min(start, last - start) >= stride / 2), last]
+        return [start for before, after in pairwise(fixed) for start in _evenly(before, after, stride)] + [last]
+
+
+def _evenly(before: int, after: int, stride: int) -> list[int]:
+    """Return starts from ``before`` on, evenly spread up to ``after``, which is not among them."""
+    count = -(-(after - before) // stride)
+    return [before + (after - before) * each // count for each in range(count)]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal, Self
 
+import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
@@ -73,7 +74,9 @@ class Windowed(ContextStrategy):
         """Return the start image's latents, what is left of them, or those of the window's own first frame."""
         if self.image == "faded":
             beyond_F = (frames_F - (span.trained - 1)).clamp(min=0) / (self.reach * span.trained)
-            return images_FCYX * (0.5**beyond_F).to(images_FCYX)[:, None, None, None]
+            exact = torch.promote_types(images_FCYX.dtype, torch.float32)
+            left_F111 = (0.5**beyond_F).to(images_FCYX.device, exact)[:, None, None, None]
+            return (images_FCYX * left_F111).to(images_FCYX.dtype)
         first_CYX = before_TCYX[frames_F[0]]
         if self.image == "overlap" and frames_F[0] > 0 and not bool(first_CYX.isnan().any()):
             return first_CYX.to(images_FCYX).expand_as(images_FCYX)
