@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import rich_click as click
-import yaml
 from click.exceptions import Exit
 from rich.console import Console
 
@@ -20,6 +19,7 @@ from ..budget.devices import is_out_of_memory
 from ..config import STRATEGY_KINDS, Config
 from ..contracts import Span
 from ..defaults import resolve
+from ..documents import write_yaml
 from ..errors import ConfigError, LongtakeError, PluginError
 from ..facts import read_facts
 from ..files.video import sidecar_path
@@ -89,7 +89,7 @@ def config_command(plugins: Plugins, /, image: str | None, as_json: bool, **opti
     with suppress(ConfigError):  # what cannot be decoded is said by whoever decodes, or plans to
         config = config.model_copy(update={"decode_chunk": fit_decoding(config, facts).chunk})
     data = config.dump()
-    click.echo(json.dumps(data, indent=2) if as_json else yaml.safe_dump(data, sort_keys=False).rstrip())
+    click.echo(json.dumps(data, indent=2) if as_json else write_yaml(data).rstrip())
 
 
 @cli.command("plan")

@@ -11,9 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
-
 from ...core.contracts import Strategy
+from ...core.documents import read_yaml
 from ...core.errors import ConfigError
 from ...core.registry import default_of
 
@@ -153,12 +152,9 @@ def _yaml(path: str, name: str, shape: _Shape, examples: list[Any] | None) -> Wi
         if not text.strip():
             return LEFT_OUT
         try:
-            return yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            problem = str(error).splitlines()[0]
-            raise ConfigError(
-                f"{path} must be a number, a list or a mapping in YAML, got {text!r}: {problem}"
-            ) from None
+            return read_yaml(text)
+        except ValueError as error:
+            raise ConfigError(f"{path} must be a number, a list or a mapping in YAML, got {text!r}: {error}") from None
 
     return _text(name, shape, read, examples)
 
