@@ -21,7 +21,9 @@ EMBEDDED = "embedded"
 def _whole_size(asked: Any) -> Any:
     """Refuse what is no size, or would be understood in part only, such as the 8 of 8,5GiB."""
     written = isinstance(asked, str) and re.fullmatch(r"\s*\d*\.?\d+\s*([kmgtpe](i?b)?|b)?\s*", asked, re.IGNORECASE)
-    counted = isinstance(asked, int | float) and not isinstance(asked, bool) and float(asked).is_integer() and asked >= 0
+    counted = (
+        isinstance(asked, int | float) and not isinstance(asked, bool) and float(asked).is_integer() and asked >= 0
+    )
     if not (asked is None or written or counted):
         raise ValueError(f"should be a size such as 8GiB or 8.5GiB, got {shortened(asked)}")
     return asked

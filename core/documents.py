@@ -15,7 +15,7 @@ import tomllib
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 
@@ -43,8 +43,9 @@ SCALARS = {
 class _Loader(yaml.SafeLoader):
     """Reads YAML 1.2, and counts what it reads before anything is built of it."""
 
-    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012  # filled below, in place of those of YAML 1.1
-    yaml_constructors: dict[str | None, Any] = {}  # noqa: RUF012
+    # Filled below, in place of those of YAML 1.1.
+    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012
+    yaml_constructors: ClassVar[dict[Any, Any]] = {}
 
     def __init__(self, stream: str) -> None:
         super().__init__(stream)
@@ -60,7 +61,7 @@ class _Loader(yaml.SafeLoader):
         """
         self._level += 1
         self._values += 1
-        mark, is_alias = self.peek_event().start_mark, self.check_event(yaml.AliasEvent)
+        is_alias, mark = self.check_event(yaml.AliasEvent), self.peek_event().start_mark  # type: ignore[no-untyped-call]
         if self._level > MOST_LEVELS:
             raise yaml.composer.ComposerError(None, None, TOO_DEEP, mark)
         if self._values > MOST_VALUES:
@@ -106,13 +107,9 @@ for _tag, (_pattern, _first) in SCALARS.items():
     _Loader.add_implicit_resolver(CORE + _tag, re.compile(f"(?:{_pattern})$"), _first)
     if _tag != "merge":
         _Loader.add_constructor(CORE + _tag, _Loader.scalar)
-for _tag, _construct in {
-    "str": yaml.SafeLoader.construct_yaml_str,
-    "seq": yaml.SafeLoader.construct_yaml_seq,
-    "map": yaml.SafeLoader.construct_yaml_map,
-}.items():
-    _Loader.add_constructor(CORE + _tag, _construct)
-_Loader.add_constructor(None, yaml.SafeLoader.construct_undefined)
+for _tag in ("str", "seq", "map"):
+    _Loader.add_constructor(CORE + _tag, getattr(_Loader, f"construct_yaml_{_tag}"))
+_Loader.add_constructor(None, _Loader.construct_undefined)  # type: ignore[type-var]
 
 
 class _Dumper(yaml.SafeDumper):

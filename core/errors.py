@@ -66,6 +66,11 @@ def first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0].split(". ")[0].split(" (")[0]
 
 
+def reason(error: BaseException) -> str:
+    """Return an error's type and what it says, if anything."""
+    return f"{type(error).__name__}: {error}".removesuffix(": ")
+
+
 def shortened(value: Any) -> str:
     """Return how Python would write a value down, without the middle of a long one."""
     shorten = reprlib.Repr()

@@ -27,7 +27,9 @@ def _build(kind: str, value: Any, info: ValidationInfo) -> Any:
     if not isinstance(value, str | dict):
         raise ValueError(f"should be a name, or a mapping with a name and options, got {shortened(value)}")
     if not info.context:
-        raise ValueError(f"{shortened(value)} names a strategy; load it with load_config(..., registry) or pass an object")
+        raise ValueError(
+            f"{shortened(value)} names a strategy; load it with load_config(..., registry) or pass an object"
+        )
     return info.context["registry"].build(kind, value)
 
 

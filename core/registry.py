@@ -84,7 +84,8 @@ class Registry:
             for plugin, reason in sorted(self.broken.items())
         ]
         what = f"{kind} schedule" if kind in ("noise", "guidance", "sigmas", "motion") else f"{kind} strategy"
-        return f"unknown {what} {shortened(name)}; known: {', '.join(known)}{did_you_mean(name[:LONGEST_VALUE], known)}{''.join(notes)}"
+        hint = did_you_mean(name[:LONGEST_VALUE], known)
+        return f"unknown {what} {shortened(name)}; known: {', '.join(known)}{hint}{''.join(notes)}"
 
 
 def _contract_of(cls: Any) -> type[Strategy]:

@@ -7,7 +7,7 @@ import os
 import warnings
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, TextIO
 
 import numpy as np
 from rich.progress import (
@@ -22,6 +22,7 @@ from rich.progress import (
 
 from ..hookspecs import hookimpl
 from ..run import Run, Step
+from .screen import visible
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -100,10 +101,17 @@ class ProgressDisplay:
         )
 
 
+class _Notes(logging.StreamHandler[TextIO]):
+    """Prints notes; names in them cannot command a terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return a note as it is shown."""
+        return f"note: {visible(record.getMessage())}"
+
+
 def show_notes() -> None:
     """Print what longtake itself has to say, such as that a size was rounded."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("note: %(message)s"))
+    handler = _Notes()
     logger = logging.getLogger("longtake")
     logger.handlers, logger.propagate = [handler], False
 

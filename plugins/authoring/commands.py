@@ -6,6 +6,7 @@ from pathlib import Path
 
 import rich_click as click
 
+from ...core.cli.screen import show
 from ...core.config import STRATEGY_KINDS
 from ...core.hookspecs import hookimpl
 
@@ -24,7 +25,7 @@ def new(name: str, kind: str, into: Path) -> None:
     from .package import write_package
 
     folder = write_package(name, kind, into)
-    click.echo(folder)
+    show(folder)
     click.echo(f"now: pip install -e '{folder}[dev]', then: longtake plugins, and: pytest {folder}", err=True)
 
 

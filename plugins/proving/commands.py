@@ -11,6 +11,7 @@ import rich_click as click
 
 from ...core.cli.options import asked_config, config_options, json_option
 from ...core.cli.progress import silence_models
+from ...core.cli.screen import show
 from ...core.files.picture import check_picture
 from ...core.hookspecs import hookimpl
 from .recipe import RECIPES
@@ -145,7 +146,7 @@ def sheet(
     check_picture(output)
     methods = choose(names or ["linear + motion"])
     draw_sheet(methods, frames, steps, load_model(model, device="cpu"), plugins, output, seed)
-    click.echo(output)
+    show(output)
 
 
 @click.command()
@@ -231,7 +232,7 @@ def tune(
 
     silence_models()
     config = asked_config(plugins.registry, image, options)
-    click.echo(tune_config(config, plugins, out, searched, sought, worlds, trials, finished))
+    show(tune_config(config, plugins, out, searched, sought, worlds, trials, finished))
 
 
 @hookimpl

@@ -6,9 +6,9 @@ import json
 import math
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
+from ...core.cli.screen import Screen
 from ...core.files.picture import save_figure
 from .video_measures import Measure
 
@@ -49,7 +49,7 @@ def print_table(measured: Measured) -> None:
     for measures in zip(*measured.values(), strict=True):
         first = measures[0]
         table.add_row(first.name, *(f"{measure.value:.3g}" for measure in measures), first.unit, first.better)
-    Console(highlight=False).print(table)
+    Screen(highlight=False).print(table)
 
 
 def draw(measured: Measured, path: Path) -> None:

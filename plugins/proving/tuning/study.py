@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-
 from ....core.documents import write_yaml
 from ....core.errors import ConfigError, LongtakeError
 from ....core.files.whole import make_folder, whole_file
