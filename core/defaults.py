@@ -168,8 +168,16 @@ def _say_if_idle(config: Config, registry: Registry) -> None:
 
 
 def say_if_too_fast(config: Config, facts: ModelFacts) -> None:
-    """Warn where the motion bucket would have to be raised beyond what the model knows: the video will be slower."""
-    if config.motion is None or config.motion.name != "compensated" or config.frames is None:
+    """Warn where the motion bucket is higher than what the model knows, or would have to be raised beyond that."""
+    if config.motion is None or config.frames is None:
+        return
+    if config.motion_bucket is not None and config.motion_bucket > facts.top_bucket:
+        logger.warning(
+            "motion bucket %.4g is higher than %.4g, the highest that the model knows: expect no more motion than that",
+            *(config.motion_bucket, facts.top_bucket),
+        )
+        return
+    if config.motion.name != "compensated":
         return
     span = Span(frames=config.frames, trained=facts.trained, progress=0.0)
     unlimited = config.motion.model_copy(update={"limit": math.inf})

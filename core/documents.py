@@ -238,7 +238,7 @@ def _refuse_twice(keys: Iterable[Any], mark: yaml.Mark | None = None) -> None:
         raise ValueError(problem) if mark is None else yaml.constructor.ConstructorError(None, None, problem, mark)
 
 
-def _check_levels(data: Any, level: int = 0) -> None:
+def _check_levels(data: Any, level: int = 1) -> None:
     if level > MOST_LEVELS:
         raise ValueError(TOO_DEEP)
     if isinstance(data, dict | list):

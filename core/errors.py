@@ -30,6 +30,10 @@ class ConfigError(LongtakeError):
     """A config, an option or a strategy that does not fit."""
 
 
+class NotKnownError(ConfigError):
+    """Something that only the user can say, such as the memory of a device of another machine."""
+
+
 class ModelError(LongtakeError):
     """A model that cannot be found, is no SVD, or gave numbers that are not finite."""
 

@@ -86,7 +86,7 @@ def _change(hook: pluggy.HookCaller, step: Step) -> None:
     was_finite = bool(torch.isfinite(step.latents).all())
     try:
         hook(step=step)
-    except ModelError:  # of longtake's own, which looks at the latents last
+    except (ModelError, RuntimeError):  # of longtake's own, which looks at the latents last
         if not was_finite or _fault(step.latents, before) is None:
             raise
     fault = _fault(step.latents, before)

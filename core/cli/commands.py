@@ -116,7 +116,7 @@ def plan_command(
         plan = make_plan(config, facts, shown_step=step - 1, places=range(together))
         warn_if_open(config, plan)
         needs = Needs.of(plan, config, facts)
-    if not isinstance(needs.decoding, str):
+    if not isinstance(needs.decoding, ConfigError):
         config = config.model_copy(update={"decode_chunk": needs.decoding.chunk})
     if output:
         from .plan_picture import draw

@@ -46,7 +46,7 @@ class _Refused(OSError):
 class _Stdout(FileIO):
     """Standard output, whose errors can be told from those of other files."""
 
-    def write(self, data: Any, /) -> int | None:
+    def write(self, data: Any, /) -> Any:
         """Write as usual."""
         try:
             return super().write(data)
