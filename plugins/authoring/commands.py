@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import rich_click as click
@@ -26,7 +27,10 @@ def new(name: str, kind: str, into: Path) -> None:
 
     folder = write_package(name, kind, into)
     show(folder)
-    click.echo(f"now: pip install -e '{folder}[dev]', then: longtake plugins, and: pytest {folder}", err=True)
+    editable, target = shlex.quote(f"{folder}[dev]"), shlex.quote(str(folder))
+    click.echo(
+        f"now: python -m pip install -e {editable}, then: longtake plugins, and: python -m pytest {target}", err=True
+    )
 
 
 @hookimpl
