@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from . import hookspecs
 from .contracts import CONTRACTS, Strategy
-from .errors import did_you_mean
+from .errors import did_you_mean, reason
 from .testing import check_strategy, example_options
 
 if TYPE_CHECKING:
@@ -36,9 +36,9 @@ def problems(plugins: Plugins) -> list[tuple[str, str]]:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")
                     check_strategy(registry.build(kind, {"name": strategy, **example_options(cls)}))
-            except Exception as error:  # of a third party: anything
-                reason = str(error) if isinstance(error, AssertionError) else f"{type(error).__name__}: {error}"
-                found.append((owner, f"{kind} strategy {strategy!r} breaks its contract: {reason}"))
+            except (Exception, SystemExit) as error:  # of a third party: anything
+                why = str(error) if isinstance(error, AssertionError) else reason(error)
+                found.append((owner, f"{kind} strategy {strategy!r} breaks its contract: {why}"))
     return found
 
 

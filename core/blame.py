@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from .budget.devices import is_out_of_memory
 from .contracts import Strategy
-from .errors import LongtakeError, PluginError
+from .errors import LongtakeError, PluginError, reason
 from .run import Step
 
 if TYPE_CHECKING:
@@ -32,9 +32,11 @@ def is_foreign(strategy: Strategy) -> bool:
 
 @contextmanager
 def blaming(
-    plugins: Plugins | Callable[[], Plugins], but: tuple[type[Exception], ...] = (), at: str = ""
+    plugins: Plugins | Callable[[], Plugins], but: tuple[type[BaseException], ...] = (), at: str = ""
 ) -> Iterator[None]:
     """Turn whatever a third party's code raises within the block into an error that says whose it is.
+
+    That includes SystemExit, but where a plugin's own command ends with it.
 
     Args:
         plugins: that are loaded, or what loads them where something has failed.
@@ -47,7 +49,7 @@ def blaming(
     """
     try:
         yield
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if is_out_of_memory(error) or isinstance(error, but):
             raise
         known = plugins() if callable(plugins) else plugins
@@ -70,22 +72,31 @@ def others_with(hook: pluggy.HookCaller) -> list[str]:
     return [name for name, module in found if not module.startswith(f"{ROOT}.")]
 
 
-def _blamed(error: Exception, plugins: Plugins, where: str) -> str | None:
+def _blamed(error: BaseException, plugins: Plugins, where: str) -> str | None:
     """Return what is to be said of an error that comes from a plugin; None of one that does not."""
     theirs = _modules(plugins)
     guilty = [(frame, line) for frame, line in traceback.walk_tb(error.__traceback__) if _owner(frame, theirs)]
     if not guilty:
         return None
     frame, line = guilty[-1]
+    if isinstance(error, SystemExit) and _is_command(error, guilty[0][0]):
+        return None
     if isinstance(error, LongtakeError):
         inner = list(traceback.walk_tb(error.__traceback__))[-1][0]
         return f"{error} (plugin {_owner(frame, theirs)!r}{where})" if inner is frame else None
     strategies = [strategy for each, _ in guilty if (strategy := _strategy(each))]
     what = f"its {strategies[-1].kind} strategy {strategies[-1].name!r}" if strategies else guilty[0][0].f_code.co_name
     return (
-        f"plugin {_owner(frame, theirs)!r} failed in {what}{where}: {type(error).__name__}: {error}\n"
+        f"plugin {_owner(frame, theirs)!r} failed in {what}{where}: {reason(error)}\n"
         f"at {frame.f_code.co_filename}, line {line}"
     )
+
+
+def _is_command(error: SystemExit, frame: FrameType) -> bool:
+    """Whether a plugin's code is the callback of a command, which click has called."""
+    frames = [each for each, _ in traceback.walk_tb(error.__traceback__)]
+    callers = frames[: frames.index(frame)]
+    return bool(callers) and str(callers[-1].f_globals.get("__name__")).split(".")[0] in ("click", "rich_click")
 
 
 def _modules(plugins: Plugins) -> dict[str, str]:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import re
-import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, ValidationError
+from pydantic import BeforeValidator, ByteSize, Field, ValidationError
 
-from .errors import ConfigError, explain
+from .documents import read_json, read_text, read_toml, read_yaml
+from .errors import ConfigError, explain, shortened
 from .named import Attention, Context, Guidance, Motion, Noise, Positional, Sampling, Sigmas
+from .plain import Options
 from .registry import Registry
 
 EMBEDDED = "embedded"
@@ -22,16 +21,16 @@ EMBEDDED = "embedded"
 def _whole_size(asked: Any) -> Any:
     """Refuse what is no size, or would be understood in part only, such as the 8 of 8,5GiB."""
     written = isinstance(asked, str) and re.fullmatch(r"\s*\d*\.?\d+\s*([kmgtpe](i?b)?|b)?\s*", asked, re.IGNORECASE)
-    counted = isinstance(asked, int | float) and not isinstance(asked, bool) and float(asked).is_integer()
+    counted = (
+        isinstance(asked, int | float) and not isinstance(asked, bool) and float(asked).is_integer() and asked >= 0
+    )
     if not (asked is None or written or counted):
-        raise ValueError(f"should be a size such as 8GiB or 8.5GiB, got {asked!r}")
+        raise ValueError(f"should be a size such as 8GiB or 8.5GiB, got {shortened(asked)}")
     return asked
 
 
-class Config(BaseModel):
+class Config(Options):
     """One generation. What is None is chosen from the model and from the length asked for."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
     image: str | None = Field(default=None, description="Start image: a file, or 'example' for the one that ships.")
     model: str = Field(
@@ -52,8 +51,8 @@ class Config(BaseModel):
         default=7, ge=1, le=120, description="Frame rate that the model is told, and that of the file unless set."
     )
     output_fps: float | None = Field(default=None, gt=0, le=1000, description="Frame rate of the file; by default fps.")
-    width: int | None = Field(default=None, ge=1, description="Width in pixels.")
-    height: int | None = Field(default=None, ge=1, description="Height in pixels.")
+    width: int | None = Field(default=None, ge=1, le=32_768, description="Width in pixels.")
+    height: int | None = Field(default=None, ge=1, le=32_768, description="Height in pixels.")
     fit: Literal["crop", "pad"] = Field(
         default="crop", description="Keep the image's aspect ratio by cutting its edges off, or by adding bars."
     )
@@ -159,20 +158,20 @@ def read_config_file(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path)
     readers: dict[str, Callable[[str], Any]] = {
-        ".yaml": yaml.safe_load,
-        ".yml": yaml.safe_load,
-        ".json": json.loads,
-        ".toml": tomllib.loads,
+        ".yaml": read_yaml,
+        ".yml": read_yaml,
+        ".json": read_json,
+        ".toml": read_toml,
     }
     reader = readers.get(path.suffix.lower())
     if reader is None:
         raise ConfigError(f"config file {path} must end in one of {', '.join(readers)}")
     try:
-        data = reader(path.read_text(encoding="utf-8"))
+        data = reader(read_text(path))
     except OSError as error:
         raise ConfigError(f"cannot read config file {path}: {error.strerror}") from None
-    except (ValueError, yaml.YAMLError) as error:
-        raise ConfigError(f"config file {path} is not valid {path.suffix[1:].upper()}: {_on_one_line(error)}") from None
+    except ValueError as error:
+        raise ConfigError(f"config file {path} is not valid {path.suffix[1:].upper()}: {error}") from None
     if data is None:
         return {}
     if not isinstance(data, dict):
@@ -182,10 +181,6 @@ def read_config_file(path: str | Path) -> dict[str, Any]:
         if not isinstance(data, dict):
             raise ConfigError(f"{path} is no record of a run: it holds no config")
     return dict(data)
-
-
-def _on_one_line(error: Exception) -> str:
-    return " ".join(str(error).replace('in "<unicode string>", ', "at ").split())
 
 
 def apply_setting(data: dict[str, Any], setting: str) -> None:
@@ -203,9 +198,9 @@ def apply_setting(data: dict[str, Any], setting: str) -> None:
             f"{', '.join(STRATEGY_KINDS)}; got {setting!r}"
         )
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise ConfigError(f"--set {path}: cannot read the value {text!r}") from None
+        value = read_yaml(text)
+    except ValueError as error:
+        raise ConfigError(f"--set {path}: cannot read the value {shortened(text)}: {error}") from None
     target = data
     for key in (kind, *options[:-1]):
         inner = target.get(key)

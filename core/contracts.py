@@ -12,11 +12,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from .course import ONE, AnyCourse
+from .plain import Options
 from .span import Span, Windows
 
 if TYPE_CHECKING:
@@ -42,10 +43,8 @@ __all__ = [
 ]
 
 
-class Strategy(BaseModel):
+class Strategy(Options):
     """A choice that a config makes by name; its fields are its options."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
     kind: ClassVar[str]
     name: ClassVar[str]

@@ -13,6 +13,8 @@ import torch
 from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 from torch import Tensor
 
+from .errors import shortened
+
 if TYPE_CHECKING:
     from .contracts import Span
 
@@ -49,7 +51,7 @@ class Course:
         if not values or not all(_is_factor(value) for value in values):
             raise ValueError(
                 "should be a number that is not negative, a list of such (spread over the frames), or a mapping such "
-                f"as {{steps: [1, 0.9]}} (spread over the denoising steps), got {given!r}"
+                f"as {{steps: [1, 0.9]}} (spread over the denoising steps), got {shortened(given)}"
             )
         return cls(tuple(float(value) for value in values), over)
 
@@ -76,7 +78,7 @@ class Course:
 
 
 def _is_factor(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
 
 
 _FACTOR = {"type": "number", "minimum": 0}

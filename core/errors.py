@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import difflib
+import reprlib
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
     from pydantic_core import ErrorDetails
 
     from .contracts import Strategy
+
+LONGEST_VALUE = 80  # characters of a value that an error shows
+MOST_NAMES = 5
+MOST_FAULTS = 10
+UNKNOWN = ("extra_forbidden", "invalid_key")  # pydantic's types of error for a key that does not exist
 
 
 MOST_SHOWN = 120  # characters of a foreign name
@@ -29,6 +35,10 @@ class LongtakeError(Exception):
 
 class ConfigError(LongtakeError):
     """A config, an option or a strategy that does not fit."""
+
+
+class NotKnownError(ConfigError):
+    """Something that only the user can say, such as the memory of a device of another machine."""
 
 
 class ModelError(LongtakeError):
@@ -108,6 +118,18 @@ def first_line(error: Exception) -> str:
     return headline(error).split(". ")[0].split(" (")[0]
 
 
+def reason(error: BaseException) -> str:
+    """Return an error's type and what it says, if anything."""
+    return f"{type(error).__name__}: {error}".removesuffix(": ")
+
+
+def shortened(value: Any) -> str:
+    """Return how Python would write a value down, without the middle of a long one."""
+    shorten = reprlib.Repr()
+    shorten.maxstring = shorten.maxother = LONGEST_VALUE
+    return shorten.repr(value)
+
+
 def explain(error: ValidationError, known: Iterable[str], prefix: str = "", what: str = "option") -> str:
     """Say each fault of a pydantic validation in a line: where, what was given, what is allowed.
 
@@ -118,17 +140,35 @@ def explain(error: ValidationError, known: Iterable[str], prefix: str = "", what
         what: what an unknown name is called, such as ``"config key"``.
 
     """
-    return "\n".join(_explain_one(detail, sorted(known), prefix, what) for detail in error.errors())
+    known = sorted(known)
+    details = error.errors(include_url=False)
+    unknown = [each["loc"] for each in details if each["type"] in UNKNOWN]
+    lines = [_explain_unknown(unknown, known, prefix, what)] if unknown else []
+    lines += [_explain_one(each, prefix) for each in details if each["type"] not in UNKNOWN]
+    more = [f"and {len(lines) - MOST_FAULTS} more faults"] if len(lines) > MOST_FAULTS else []
+    return "\n".join([*lines[:MOST_FAULTS], *more])
 
 
-def _explain_one(detail: ErrorDetails, known: list[str], prefix: str, what: str) -> str:
-    name = (prefix + ".".join(str(part) for part in detail["loc"])).rstrip(".")
-    if detail["type"] == "extra_forbidden":
-        last = str(detail["loc"][-1])
-        return f"unknown {what} {name!r}; known: {', '.join(known)}{did_you_mean(last, known)}"
+def _explain_unknown(places: list[tuple[int | str, ...]], known: list[str], prefix: str, what: str) -> str:
+    """Name the unknown keys, or the first few of many, and once those that exist."""
+    named = places[:MOST_NAMES]
+    names = ", ".join(shortened(_dotted(prefix, place)) for place in named)
+    kind, option, colon = what.partition("option")  # "option of noise schedule 'file':"
+    several = f"{kind}options{colon}" if option else f"{what}s"
+    more = f" and {len(places) - MOST_NAMES} more" if len(places) > MOST_NAMES else ""
+    hints = "".join(did_you_mean(str(place[-1])[:LONGEST_VALUE], known) for place in named)
+    return f"unknown {what if len(places) == 1 else several} {names}{more}; known: {', '.join(known)}{hints}"
+
+
+def _explain_one(detail: ErrorDetails, prefix: str) -> str:
+    name = _dotted(prefix, detail["loc"])
     if detail["type"] == "missing":
         return f"{name} has to be given: there is no default for it"
     message = detail["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     if detail["type"] == "value_error":
         return f"{name}: {message}" if name else message
-    return f"{name} should be {message}, got {detail['input']!r}"
+    return f"{name} should be {message}, got {shortened(detail['input'])}"
+
+
+def _dotted(prefix: str, place: tuple[int | str, ...]) -> str:
+    return (prefix + ".".join(str(part) for part in place)).rstrip(".")

@@ -238,7 +238,7 @@ def _denoise(run: Run, memory: MemoryPlan, hooks: pluggy.HookRelay, generator: t
         run.engine = seams.engine
         latents_BFCYX = config.sampling.sample(Sampler(run, unet, seams, memory, hooks, generator), noise_BFCYX)
     run.engine = None  # with what it keeps of deep features, which the decoder has better use for
-    return check_tensor(config.sampling, "latents", latents_BFCYX, shape_BFCYX)
+    return check_tensor(config.sampling, "latents", latents_BFCYX, shape_BFCYX, noise_BFCYX)
 
 
 def _decode(

@@ -59,9 +59,9 @@ def denoise(
         step.denoised = hooks.longtake_predict(step=step, denoiser=denoiser)
         if step.denoised is None:
             raise PluginError(f"no plugin predicted step {index + 1} of {step.count}; longtake_predict returned None")
-        if not isinstance(step.denoised, Tensor) or step.denoised.shape != step.latents.shape:
+        if not isinstance(step.denoised, Tensor) or not _is_like(step.denoised, latents_BFCYX):
             raise PluginError(
-                f"longtake_predict must return shape {tuple(step.latents.shape)}, got {given(step.denoised)}, at step "
+                f"longtake_predict must return {given(latents_BFCYX)}, got {given(step.denoised)}, at step "
                 f"{index + 1} of {step.count}; others' plugins with that hook: "
                 f"{', '.join(others_with(hooks.longtake_predict)) or 'none'}"
             )
@@ -79,26 +79,30 @@ def _change(hook: pluggy.HookCaller, step: Step) -> None:
         PluginError: they do not, with the plugins that may have done it.
 
     """
-    others, shape = others_with(hook), step.latents.shape
+    others, before = others_with(hook), step.latents
     if not others:
         hook(step=step)
         return
     was_finite = bool(torch.isfinite(step.latents).all())
     try:
         hook(step=step)
-    except ModelError:  # of longtake's own, which looks at the latents last
-        if not was_finite or _fault(step.latents, shape) is None:
+    except (ModelError, RuntimeError):  # of longtake's own, which looks at the latents last
+        if not was_finite or _fault(step.latents, before) is None:
             raise
-    fault = _fault(step.latents, shape)
+    fault = _fault(step.latents, before)
     if fault:
         raise PluginError(
-            f"after {hook.name} of {', '.join(others)} the latents must be finite and of shape {tuple(shape)}, got "
+            f"after {hook.name} of {', '.join(others)} the latents must be finite and of {given(before)}, got "
             f"{fault}, at step {step.index + 1} of {step.count}"
         )
 
 
-def _fault(latents: object, shape: torch.Size) -> str | None:
+def _fault(latents: object, before: Tensor) -> str | None:
     """Return what is wrong with latents, if anything is."""
-    if not isinstance(latents, Tensor) or latents.shape != shape:
+    if not isinstance(latents, Tensor) or not _is_like(latents, before):
         return given(latents)
     return None if bool(torch.isfinite(latents).all()) else "some that are not finite"
+
+
+def _is_like(latents: Tensor, before: Tensor) -> bool:
+    return (latents.shape, latents.dtype, latents.device) == (before.shape, before.dtype, before.device)

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import pluggy
 
 from . import hookspecs
-from .errors import PluginError
+from .errors import PluginError, reason
+from .interrupts import Interrupts, counted
+from .redirect import stdout_to_stderr
 from .registry import Registry
 
 if TYPE_CHECKING:
@@ -100,18 +102,19 @@ def _load_entry_point(plugins: Plugins, entry_point: EntryPoint) -> None:
     if plugins.manager.has_plugin(name):
         plugins.registry.broken[f"{name} ({_origin(entry_point)})"] = f"another plugin is already named {name!r}"
         return
-    try:
-        _check_supported(entry_point)
-        with _not_from_here():
-            plugin = entry_point.load()
-        add_plugin(plugins, plugin() if isinstance(plugin, type) else plugin, name)
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:  # a plugin may raise anything at import
-        plugins.registry.broken[name] = f"{type(error).__name__}: {error}"
-    else:
-        dist = entry_point.dist
-        plugins.registry.packages[name] = f"{dist.name} {dist.version}" if dist else entry_point.value
+    with counted() as interrupts, stdout_to_stderr():
+        try:
+            _check_supported(entry_point)
+            with _not_from_here():
+                plugin = entry_point.load()
+            add_plugin(plugins, plugin() if isinstance(plugin, type) else plugin, name)
+        except BaseException as error:  # a plugin may raise anything at import
+            if interrupts.count:
+                raise KeyboardInterrupt from None
+            plugins.registry.broken[name] = reason(error)
+            return
+    dist = entry_point.dist
+    plugins.registry.packages[name] = f"{dist.name} {dist.version}" if dist else entry_point.value
 
 
 @contextmanager
@@ -155,15 +158,19 @@ def offer_commands(plugins: Plugins, cli: click.Group) -> None:
         others = [other for other in manager.get_plugins() if other is not plugin]
         offer = manager.subset_hook_caller("longtake_register_commands", remove_plugins=others)
         before = dict(cli.commands)
+        interrupts = Interrupts()
         try:
-            offer(cli=cli)
+            with counted() as interrupts, stdout_to_stderr():
+                offer(cli=cli)
             replaced = [command for command, was in before.items() if cli.commands.get(command) is not was]
             if replaced:
                 raise PluginError(f"the command {replaced[0]!r} exists already")
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
+            if interrupts.count:
+                raise KeyboardInterrupt from None
             cli.commands.clear()
             cli.commands.update(before)
-            registry.broken[f"{name} (its commands)"] = f"{type(error).__name__}: {error}"
+            registry.broken[f"{name} (its commands)"] = reason(error)
 
 
 def versions(plugins: Plugins) -> dict[str, str]:

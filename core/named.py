@@ -17,6 +17,7 @@ from .contracts import (
     SigmaSchedule,
     Strategy,
 )
+from .errors import shortened
 
 
 def _build(kind: str, value: Any, info: ValidationInfo) -> Any:
@@ -24,9 +25,11 @@ def _build(kind: str, value: Any, info: ValidationInfo) -> Any:
     if value is None or isinstance(value, Strategy):
         return value
     if not isinstance(value, str | dict):
-        raise ValueError(f"should be a name, or a mapping with a name and options, got {value!r}")
+        raise ValueError(f"should be a name, or a mapping with a name and options, got {shortened(value)}")
     if not info.context:
-        raise ValueError(f"{value!r} names a strategy; load it with load_config(..., registry) or pass an object")
+        raise ValueError(
+            f"{shortened(value)} names a strategy; load it with load_config(..., registry) or pass an object"
+        )
     return info.context["registry"].build(kind, value)
 
 

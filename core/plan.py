@@ -118,7 +118,7 @@ def make_plan(config: Config, facts: ModelFacts, *, shown_step: int = 0, places:
     if places is not None and len(places) < config.frames:
         span = span.part(torch.tensor(places))
     sigmas_S1 = config.sigmas.sigmas(config.steps, facts.sigma_min, facts.sigma_max)
-    check_values(config.sigmas, "sigmas", sigmas_S1, config.steps + 1)
+    sigmas_S1 = check_values(config.sigmas, "sigmas", sigmas_S1, config.steps + 1)
     if bool((sigmas_S1.diff() >= 0).any()) or float(sigmas_S1[-1]) != 0:
         raise PluginError(f"sigma schedule {config.sigmas.name!r} must fall at every step and end at 0", config.sigmas)
     trained_K = trained_frequencies(SHOWN_CHANNELS)
@@ -160,8 +160,8 @@ def noise_sources(schedule: NoiseSchedule, span: Span, seed: int) -> Tensor:
 
     """
     sources_F = schedule.sources(span, torch.Generator().manual_seed(seed))
-    check_values(schedule, "noise sources", sources_F, span.frames)
-    if sources_F.is_floating_point() or bool((sources_F < 0).any()):
+    check_values(schedule, "noise sources", sources_F, span.frames, whole=True)
+    if bool((sources_F < 0).any()):
         raise PluginError(f"noise strategy {schedule.name!r} must give noise sources that count from 0", schedule)
     return sources_F
 

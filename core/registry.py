@@ -11,7 +11,7 @@ from pydantic_core import to_jsonable_python
 
 from .contracts import CONTRACTS, Strategy
 from .course import Course
-from .errors import ConfigError, PluginError, did_you_mean, explain, first_line
+from .errors import LONGEST_VALUE, ConfigError, PluginError, did_you_mean, explain, first_line, shortened
 
 
 class Registry:
@@ -66,7 +66,7 @@ class Registry:
         options = {"name": value} if isinstance(value, str) else dict(value)
         name = options.pop("name", None)
         if not isinstance(name, str):
-            given = "" if name is None else f", got {name!r}"
+            given = "" if name is None else f", got {shortened(name)}"
             raise ConfigError(f"{kind} needs a name{given}; known: {', '.join(sorted(self.classes[kind]))}")
         cls = self.classes[kind].get(name)
         if cls is None:
@@ -80,11 +80,12 @@ class Registry:
     def _unknown(self, kind: str, name: str) -> str:
         known = sorted(self.classes[kind])
         notes = [
-            f"\nnote: plugin {plugin!r} did not load ({reason}); it may define {name!r}"
+            f"\nnote: plugin {plugin!r} did not load ({reason}); it may define {shortened(name)}"
             for plugin, reason in sorted(self.broken.items())
         ]
         what = f"{kind} schedule" if kind in ("noise", "guidance", "sigmas", "motion") else f"{kind} strategy"
-        return f"unknown {what} {name!r}; known: {', '.join(known)}{did_you_mean(name, known)}{''.join(notes)}"
+        hint = did_you_mean(name[:LONGEST_VALUE], known)
+        return f"unknown {what} {shortened(name)}; known: {', '.join(known)}{hint}{''.join(notes)}"
 
 
 def _contract_of(cls: Any) -> type[Strategy]:

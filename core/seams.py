@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from .answers import check_mask, check_number, check_windows
+from .answers import check_mask, check_number, check_seen, check_values, check_windows
 from .blame import is_foreign
 from .contracts import AttentionStrategy, PositionalStrategy, RangedStrategy, Span, Windows
 from .denoiser import Part
@@ -161,15 +161,10 @@ class Seams:
             return embed(frames_F, freqs_K)
         strategy, span = acting
         positions_F, used_K = strategy.positions(frames_F, span), strategy.frequencies(freqs_K, span)
-        for what, given, wanted in (("positions", positions_F, frames_F), ("frequencies", used_K, freqs_K)):
-            if not isinstance(given, Tensor) or given.shape != wanted.shape or not torch.isfinite(given).all():
-                got = f"shape {tuple(given.shape)}" if isinstance(given, Tensor) else type(given).__name__
-                raise PluginError(
-                    f"positional strategy {strategy.name!r} must give {len(wanted)} finite {what} for {frames} "
-                    f"frames, got {got}",
-                    strategy,
-                )
-        return embed(positions_F, used_K)
+        return embed(
+            check_values(strategy, "positions", positions_F, frames, frames_F.device),
+            check_values(strategy, "frequencies", used_K, len(freqs_K), freqs_K.device),
+        )
 
     def whole_frames(self, frames: int) -> bool:
         """Return whether the attention strategy needs all pixels at a time."""
@@ -191,13 +186,7 @@ class Seams:
             span = replace(span, rows=rows, columns=columns)
         # None rather than the same number: the kernel's own default is exact where nothing is asked.
         scale = None if temperature == 1.0 else temperature / channels**0.5
-        seen_PNFD = attend_modified(strategy, q_PNFD, k_PNFD, v_PNFD, span, scale)
-        if not isinstance(seen_PNFD, Tensor) or seen_PNFD.shape != q_PNFD.shape:
-            got = tuple(seen_PNFD.shape) if isinstance(seen_PNFD, Tensor) else type(seen_PNFD).__name__
-            raise PluginError(
-                f"attention strategy {strategy.name!r} must return {tuple(q_PNFD.shape)} from attend, got {got}",
-                strategy,
-            )
+        seen_PNFD = check_seen(strategy, attend_modified(strategy, q_PNFD, k_PNFD, v_PNFD, span, scale), q_PNFD)
         # A sum, which is finite only if everything is; of our own strategies the loop sees at the end of the step.
         if is_foreign(strategy) and not bool(seen_PNFD.sum(dtype=torch.float32).isfinite()):
             raise PluginError(f"attention strategy {strategy.name!r} must return finite numbers from attend", strategy)

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import torch
-import yaml
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 from torch import Tensor
 
 from ..core.contracts import PositionalStrategy, Span
+from ..core.documents import read_text, read_yaml
 
 
 def _read(value: Any) -> Any:
@@ -21,7 +21,7 @@ def _read(value: Any) -> Any:
     if not isinstance(value, str | Path):
         return value
     try:
-        numbers = [float(each) for each in _listed(Path(value).read_text(encoding="utf-8"))]
+        numbers = [float(each) for each in _listed(read_text(Path(value)))]
     except OSError as error:
         raise ValueError(f"file {value} of factors cannot be read: {error.strerror}") from None
     except (TypeError, ValueError):
@@ -34,8 +34,8 @@ def _read(value: Any) -> Any:
 def _listed(text: str) -> list[Any]:
     """Return what a list in YAML or JSON holds, else the words of a text, in which # begins a comment."""
     try:
-        listed = yaml.safe_load(text)
-    except yaml.YAMLError:
+        listed = read_yaml(text)
+    except ValueError:
         listed = None
     return listed if isinstance(listed, list) else re.sub("#.*", "", text).replace(",", " ").split()
 

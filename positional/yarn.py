@@ -36,7 +36,7 @@ class Yarn(Stretched):
     sharpening: float = Field(
         default=0.1,
         ge=0,
-        allow_inf_nan=False,
+        le=100,
         description="Temporal logits are multiplied by (sharpening · ln stretch + 1)²; 0 = never.",
     )
 

@@ -19,7 +19,7 @@ class Karras(SigmaSchedule):
     """Evenly spaced in sigma^(1/rho), as in stock SVD (Karras et al. 2022, arXiv 2206.00364, equation 5)."""
 
     name = "karras"
-    rho: float = Field(default=7.0, gt=0, allow_inf_nan=False, description="More = more steps at little noise.")
+    rho: float = Field(default=7.0, ge=0.05, le=100, description="More = more steps at little noise.")
 
     def sigmas(self, steps: int, sigma_min: float, sigma_max: float) -> Tensor:
         """Return sigma_max … sigma_min and 0, (S + 1,)."""

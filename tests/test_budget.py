@@ -304,9 +304,23 @@ def test_a_plan_can_be_looked_at_for_a_device_that_is_not_here(cli):
     assert re.search(
         r"memory for denoising on xpu:7: about 16\.\d GiB at the most: .* the host's memory \(27\.8 GiB\)", shown
     )
-    assert "time for denoising on xpu:7: not known, as it is not here; its host is taken to have 64.0 GiB free" in shown
-    assert json.loads(cli(*away, "--memory", "24GiB", "--json").stdout)["seconds"] is None
-    assert "how much memory is free on xpu:7 is not known here; say how much there is: --memory" in cli(*away).stdout
+    assert "time for denoising on xpu:7: not known, as it is not here" in shown
+    assert "memory of the host: taken to be 64.0 GiB free, as this machine has no xpu:7" in shown
+    data = json.loads(cli(*away, "--memory", "24GiB", "--json").stdout)
+    assert data["seconds"] is None
+    assert data["host_memory_assumed"] == 64 * 2**30
+    assert "host_memory_assumed" not in json.loads(cli("plan", "--frames", "9", "--json").stdout)
+
+
+def test_memory_that_is_not_known_is_not_said_to_be_too_little(cli):
+    away = ("plan", "--frames", "1000", "--model", SVD_XT.name, "--device", "xpu:7")
+    shown = cli(*away).stdout
+    said = "how much memory is free on xpu:7 is not known here; say how much there is: --memory"
+    assert f"memory for denoising on xpu:7: not known, as {said}\n" in shown
+    assert f"memory for decoding: not known, as {said}\n" in shown
+    assert "does not fit" not in shown
+    data = json.loads(cli(*away, "--json").stdout)
+    assert data["memory"] == data["decoding"] == {"not_known": said}
 
 
 def test_the_plan_shows_memory_and_says_what_does_not_fit(cli):

@@ -44,7 +44,9 @@ def test_windows_that_count_from_zero_show_positions_of_a_window():
 def test_the_table_says_what_becomes_of_frequencies(positional, said):
     config = resolve(load_config({"frames": 30, "seed": 1, "positional": positional}, REGISTRY), SVD, REGISTRY)
     console = Console(record=True, width=200, file=io.StringIO())
-    print_tables(make_plan(config, SVD), config, Needs("not asked", "not asked", [1.0]), console)
+    print_tables(
+        make_plan(config, SVD), config, Needs(ConfigError("not asked"), ConfigError("not asked"), [1.0]), console
+    )
     assert said in console.export_text()
 
 
@@ -61,7 +63,9 @@ def test_of_long_tables_some_rows_are_shown_and_the_last(frames, steps, attentio
     asked = {"frames": frames, "steps": steps, "attention": attention, "seed": 1}
     config = resolve(load_config(asked, REGISTRY), SVD, REGISTRY)
     console = Console(record=True, width=200, file=io.StringIO())
-    print_tables(make_plan(config, SVD), config, Needs("not asked", "not asked", [1.0]), console)
+    print_tables(
+        make_plan(config, SVD), config, Needs(ConfigError("not asked"), ConfigError("not asked"), [1.0]), console
+    )
     text = console.export_text()
     assert all(title in text for title in titles)
     rows = re.findall(r"^│ +(\d+) │", text, re.MULTILINE)
@@ -76,7 +80,9 @@ def test_of_long_tables_some_rows_are_shown_and_the_last(frames, steps, attentio
 def test_durations_are_told_in_the_unit_that_fits(seconds, said):
     config = resolve(load_config({"frames": 14, "seed": 1}, REGISTRY), SVD, REGISTRY)
     console = Console(record=True, width=200, file=io.StringIO())
-    print_tables(make_plan(config, SVD), config, Needs("not asked", "not asked", [seconds]), console)
+    print_tables(
+        make_plan(config, SVD), config, Needs(ConfigError("not asked"), ConfigError("not asked"), [seconds]), console
+    )
     text = console.export_text()
     assert f"roughly {said}, {said} a step" in text
     assert text.count("does not fit: not asked") == 2

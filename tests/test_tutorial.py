@@ -40,6 +40,14 @@ def test_every_step_of_the_page_works(python, program, tmp_path):
     }
 
     def run(name: str, *words: str) -> Answer:
+        if (name, *words) == (".", ".venv/bin/activate"):
+            return Answer(name, 0, "", "")  # the environment of this test stands for it
+        if name == "python":  # bare pip and pytest could be those of another environment
+            _, name, *rest = words
+            words = tuple(rest)
+            assert name in programs
+        else:
+            assert name == "longtake"
         if name == "longtake":
             words += ("--steps", "2") if words[0] == "generate" else ()  # as it stands it takes a minute
             return program.run(tmp_path, *words, COLUMNS="160")

@@ -46,6 +46,19 @@ def test_a_steady_pan_is_good_in_everything(good):
     assert good["sharpness kept"] == pytest.approx(1, abs=0.15)
 
 
+@pytest.mark.parametrize("frames", [3, 4, 5])
+def test_three_frames_are_enough_for_every_measure(frames):
+    for measure in measure_video(pan(1, frames)):
+        assert np.isfinite(measure.value), measure.name
+        assert len(measure.curve) >= 1, measure.name
+    for measure in measure_video(np.zeros((frames, 32, 32, 3), np.uint8)):  # with nothing to see some mean nothing
+        assert not np.isinf(measure.value), measure.name
+    back = pan(3, 3)
+    back[2] = back[0]
+    assert values(back)["repetition"] == 1
+    assert values(back)["retreat"] == pytest.approx(1)
+
+
 @given(speed=st.floats(0.4, 3), seed=st.integers(0, 50))
 @settings(max_examples=10)
 def test_motion_is_that_of_the_pixels(speed, seed):

@@ -15,7 +15,7 @@ from ..contracts import Span
 from ..engine.memory import MemoryPlan, Work, plan_memory, skip_bytes, workspaces
 from ..engine.skips import HostSkips, Skips
 from ..engine.split import Split
-from ..errors import ConfigError
+from ..errors import ConfigError, NotKnownError
 from ..plan import guidance_at, spans_of
 from .devices import amount, free_memory, host_room, is_here, is_out_of_memory, workspace_for
 
@@ -63,7 +63,7 @@ def budget_for(config: Config, weights: int, *, weights_loaded: bool) -> int:
     """Return the bytes that a config allows, or that are free, weights that are on the device already included.
 
     Raises:
-        ConfigError: the device is not here, so that nobody knows.
+        NotKnownError: the device is not here.
 
     """
     assert config.device
@@ -71,7 +71,7 @@ def budget_for(config: Config, weights: int, *, weights_loaded: bool) -> int:
     if config.memory:
         return config.memory
     if not is_here(device):
-        raise ConfigError(f"how much memory is free on {device} is not known here; say how much there is: --memory")
+        raise NotKnownError(f"how much memory is free on {device} is not known here; say how much there is: --memory")
     return free_memory(device) + (weights if weights_loaded else 0)
 
 

@@ -9,6 +9,7 @@ import shlex
 import subprocess
 import zipfile
 from collections.abc import Iterable
+from itertools import chain, count
 from pathlib import Path
 
 from ..errors import first_line
@@ -79,15 +80,15 @@ def refusal_of_pickle(path: Path) -> str:
     """Say why a pickle is never loaded, and how to make something of it that is."""
     # transformers calls its weights otherwise where they are safe; and what is only named so must not be written over.
     name = path.stem.replace("pytorch_model", "model") if path.stem.startswith("pytorch_model") else path.stem
-    while os.path.lexists(path.with_name(f"{name}{SAFE}")):
-        name += "-converted"
-    source, target = (json.dumps(str(each), ensure_ascii=False) for each in (path, path.with_name(f"{name}{SAFE}")))
+    names = chain([f"{name}{SAFE}", f"{name}-converted{SAFE}"], (f"{name}-converted-{n}{SAFE}" for n in count(2)))
+    target = next(each for each in map(path.with_name, names) if not os.path.lexists(each))
     code = (
-        "import torch; from safetensors.torch import save_file; "
-        f'w = torch.load({source}, map_location="cpu", weights_only=True); w = w.get("state_dict", w); '
-        f"save_file({{k: v.contiguous().clone() for k, v in w.items() if torch.is_tensor(v)}}, {target})"
+        "import os, sys, torch; from safetensors.torch import save_file; _, source, target = sys.argv; "
+        'os.path.lexists(target) and sys.exit(target + " is there already"); '
+        'w = torch.load(source, map_location="cpu", weights_only=True); w = w.get("state_dict", w); '
+        "save_file({k: v.contiguous().clone() for k, v in w.items() if torch.is_tensor(v)}, target)"
     )
-    words = ["python", "-c", code]
+    words = ["python", "-c", code, str(path), str(target)]
     return (
         "is a pickle, which may run any code when it is read, and is never loaded; this converts it, reading nothing"
         f" but its weights:\n{subprocess.list2cmdline(words) if os.name == 'nt' else shlex.join(words)}"

@@ -9,9 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import rich_click as click
-import yaml
 from click.exceptions import Exit
-from rich.console import Console
 
 from ..audit import problems
 from ..blame import blaming
@@ -20,7 +18,8 @@ from ..budget.devices import is_out_of_memory
 from ..config import STRATEGY_KINDS, Config
 from ..contracts import Span
 from ..defaults import resolve
-from ..errors import ConfigError, LongtakeError, PluginError, headline, printable_lines
+from ..documents import write_yaml
+from ..errors import ConfigError, LongtakeError, PluginError, headline
 from ..facts import read_facts
 from ..files.picture import check_picture
 from ..files.reserved import written_by
@@ -31,6 +30,7 @@ from ..image import read_image
 from ..manager import Plugins, load_plugins, offer_commands
 from ..material import read_material
 from ..plan import make_plan
+from ..redirect import stdout_to_stderr
 from ..rings import warn_if_open
 from .decode import decode
 from .listing import plugin_rows, print_plugins, print_strategies, strategy_rows
@@ -39,10 +39,11 @@ from .plan_tables import print_tables
 from .plan_view import Needs, as_data
 from .progress import ProgressDisplay, show_notes, silence_libraries, silence_models
 from .schema import config_schema
+from .screen import Screen, show, written
 from .threads import threads_option
 
 PROBLEM = 2
-screen = Console(stderr=True, highlight=False)
+screen = Screen(stderr=True, highlight=False)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -85,8 +86,9 @@ def generate_and_report(
     silence_models()
     with ProgressDisplay(screen, visible=not quiet) as display:
         plugins.manager.register(display, "progress")
-        result = generate_video(config, output=output, overwrite=overwrite, plugins=plugins, keep_frames=False)
-    click.echo(output)
+        with stdout_to_stderr():
+            result = generate_video(config, output=output, overwrite=overwrite, plugins=plugins, keep_frames=False)
+    show(output)
     if not quiet:
         display.report(result, sidecar_path(output))
 
@@ -98,11 +100,12 @@ def generate_and_report(
 @click.pass_obj
 def config_command(plugins: Plugins, /, image: str | None, as_json: bool, **options: Any) -> None:
     """Print the whole config of a generation, nothing left to choose; it is a valid config file."""
-    config, facts = _resolved(plugins, image, options)
+    with stdout_to_stderr():
+        config, facts = _resolved(plugins, image, options)
     with suppress(ConfigError):  # what cannot be decoded is said by whoever decodes, or plans to
         config = config.model_copy(update={"decode_chunk": fit_decoding(config, facts).chunk})
     data = config.dump()
-    click.echo(json.dumps(data, indent=2) if as_json else yaml.safe_dump(data, sort_keys=False).rstrip())
+    click.echo(json.dumps(data, indent=2) if as_json else write_yaml(data).rstrip())
 
 
 @cli.command("plan")
@@ -116,19 +119,20 @@ def plan_command(
     plugins: Plugins, /, image: str | None, output: Path | None, step: int, as_json: bool, **options: Any
 ) -> None:
     """Show what a generation would do, without loading a model: positions, windows, noise, guidance, sigmas, memory."""
-    read = config_file_of(options)
-    config, facts = _resolved(plugins, image, options, elsewhere=True)
-    if output:
-        check_picture(output, [*read, *sources_of(config, plugins)])
-    if config.steps is not None and step > config.steps:
-        raise LongtakeError(f"--step {step} is beyond the last of {config.steps} steps")
-    assert config.sampling and config.frames
-    # What is denoised by itself is planned by itself.
-    together = config.sampling.seen(Span(frames=config.frames, trained=facts.trained))
-    plan = make_plan(config, facts, shown_step=step - 1, places=range(together))
-    warn_if_open(config, plan)
-    needs = Needs.of(plan, config, facts)
-    if not isinstance(needs.decoding, str):
+    with stdout_to_stderr():
+        read = config_file_of(options)
+        config, facts = _resolved(plugins, image, options, elsewhere=True)
+        if output:
+            check_picture(output, [*read, *sources_of(config, plugins)])
+        if config.steps is not None and step > config.steps:
+            raise LongtakeError(f"--step {step} is beyond the last of {config.steps} steps")
+        assert config.sampling and config.frames
+        # What is denoised by itself is planned by itself.
+        together = config.sampling.seen(Span(frames=config.frames, trained=facts.trained))
+        plan = make_plan(config, facts, shown_step=step - 1, places=range(together))
+        warn_if_open(config, plan)
+        needs = Needs.of(plan, config, facts)
+    if not isinstance(needs.decoding, ConfigError):
         config = config.model_copy(update={"decode_chunk": needs.decoding.chunk})
     if output:
         from .plan_picture import draw
@@ -137,9 +141,9 @@ def plan_command(
     if as_json:
         click.echo(json.dumps(as_data(plan, config, needs)))
     elif output:
-        click.echo(output)
+        show(output)
     else:
-        print_tables(plan, config, needs, Console(highlight=False))
+        print_tables(plan, config, needs, Screen(highlight=False))
 
 
 @cli.command("strategies")
@@ -153,7 +157,7 @@ def strategies_command(plugins: Plugins, /, kind: str | None, as_json: bool, **_
     if as_json:
         click.echo(json.dumps(rows, indent=2))
     else:
-        print_strategies(rows, Console(highlight=False))
+        print_strategies(rows, Screen(highlight=False))
 
 
 @cli.command("plugins")
@@ -164,7 +168,8 @@ def strategies_command(plugins: Plugins, /, kind: str | None, as_json: bool, **_
 def plugins_command(plugins: Plugins, /, check: bool, as_json: bool, **_: bool) -> None:
     """List the plugins: version, hooks, strategies, and those that did not load, with the reason."""
     if check:
-        found = problems(plugins)
+        with stdout_to_stderr():
+            found = problems(plugins)
         if as_json:
             click.echo(json.dumps([{"plugin": name, "problem": problem} for name, problem in found], indent=2))
         elif not found:
@@ -176,7 +181,7 @@ def plugins_command(plugins: Plugins, /, check: bool, as_json: bool, **_: bool) 
     if as_json:
         click.echo(json.dumps(rows, indent=2))
     else:
-        print_plugins(rows, Console(highlight=False))
+        print_plugins(rows, Screen(highlight=False))
 
 
 @cli.command("schema")
@@ -208,10 +213,11 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     silence_libraries()
     show_notes()
     try:
-        plugins = load_plugins(third_party="--no-plugins" not in arguments)
-        offer_commands(plugins, cli)
-        with blaming(plugins, but=(click.ClickException, click.Abort, Exit)):
-            cli.main(arguments, prog_name="longtake", standalone_mode=False, obj=plugins)
+        with written():
+            plugins = load_plugins(third_party="--no-plugins" not in arguments)
+            offer_commands(plugins, cli)
+            with blaming(plugins, but=(click.ClickException, click.Abort, Exit)):
+                cli.main(arguments, prog_name="longtake", standalone_mode=False, obj=plugins)
     except LongtakeError as error:
         _fail(str(error))
     except click.ClickException as error:
@@ -231,6 +237,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
 
 
 def _fail(message: str) -> NoReturn:
-    screen.print("[bold red]error:[/] ", end="")
-    screen.print(printable_lines(message), markup=False, soft_wrap=True)
+    with suppress(OSError):  # standard error cannot be written either; the exit code says so
+        screen.print("[bold red]error:[/] ", end="")
+        screen.print(message, markup=False, soft_wrap=True)
     sys.exit(PROBLEM)

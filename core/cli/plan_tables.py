@@ -9,7 +9,8 @@ from rich.table import Table
 
 from ..budget.decoding import describe_decoding
 from ..budget.denoising import describe
-from ..budget.devices import HOST_ELSEWHERE, amount
+from ..budget.devices import amount
+from ..errors import ConfigError, NotKnownError
 from .plan_view import choices, chunk_starts, context_windows
 
 if TYPE_CHECKING:
@@ -69,21 +70,30 @@ def _shown(rows: int) -> tuple[list[int], str]:
 
 def _print_needs(needs: Needs, config: Config, console: Console) -> None:
     memory, decoding = needs.memory, needs.decoding
-    notes = (
-        memory if isinstance(memory, str) else f"memory for denoising on {config.device}: {describe(memory)}",
-        f"time for denoising on {config.device}: {_described(needs.seconds_S)}",
-        decoding if isinstance(decoding, str) else f"memory for decoding: {describe_decoding(decoding)}",
-    )
-    for note in notes:
-        refused = note in (memory, decoding)
-        said = f"does not fit: {note}" if refused else note
-        console.print(said, markup=False, soft_wrap=True, style="red" if refused else None)
+    shown = {
+        f"memory for denoising on {config.device}": memory if isinstance(memory, ConfigError) else describe(memory),
+        "memory for decoding": decoding if isinstance(decoding, ConfigError) else describe_decoding(decoding),
+    }
+    for name, described in shown.items():
+        if isinstance(described, NotKnownError):
+            console.print(f"{name}: not known, as {described}", markup=False, soft_wrap=True, style="yellow")
+        elif isinstance(described, ConfigError):
+            console.print(f"does not fit: {described}", markup=False, soft_wrap=True, style="red")
+        else:
+            console.print(f"{name}: {described}", markup=False, soft_wrap=True)
+    if needs.host is not None:
+        console.print(
+            f"memory of the host: taken to be {amount(needs.host)} free, as this machine has no {config.device}",
+            markup=False,
+            soft_wrap=True,
+        )
+    console.print(f"time for denoising on {config.device}: {_described(needs.seconds_S)}", markup=False, soft_wrap=True)
 
 
 def _described(seconds_S: list[float]) -> str:
     """Return the time of all steps, and of the shortest and the longest one."""
     if not seconds_S:
-        return f"not known, as it is not here; its host is taken to have {amount(HOST_ELSEWHERE)} free"
+        return "not known, as it is not here"
     least, most = _duration(min(seconds_S)), _duration(max(seconds_S))
     each = least if least == most else f"{least} to {most}"
     return f"roughly {_duration(sum(seconds_S))}, {each} a step"

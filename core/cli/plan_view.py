@@ -10,10 +10,10 @@ import torch
 
 from ..budget.decoding import fit_decoding
 from ..budget.denoising import fit_memory
-from ..budget.devices import is_here
+from ..budget.devices import HOST_ELSEWHERE, is_here
 from ..budget.pace import step_seconds
 from ..config import STRATEGY_KINDS
-from ..errors import ConfigError
+from ..errors import ConfigError, NotKnownError
 
 if TYPE_CHECKING:
     from ..config import Config
@@ -31,29 +31,32 @@ class Needs:
     """What a generation takes of the machine.
 
     Attributes:
-        memory: for denoising, or the reason why it does not fit: a plan may be looked at where it could not be run.
+        memory: for denoising, or why it does not fit, or why that is not known: a plan may be looked at where it could
+            not be run.
         decoding: likewise.
         seconds_S: of each step; none where the device is not here.
+        host: bytes of the host's memory that are taken to be free, where the device is not here; else None.
 
     """
 
-    memory: MemoryPlan | str
-    decoding: DecodePlan | str
+    memory: MemoryPlan | ConfigError
+    decoding: DecodePlan | ConfigError
     seconds_S: list[float]
+    host: int | None = None
 
     @classmethod
     def of(cls, plan: Plan, config: Config, facts: ModelFacts) -> Self:
         """Work it out."""
 
-        def fitted(fit: Callable[[Config, ModelFacts], Fit]) -> Fit | str:
+        def fitted(fit: Callable[[Config, ModelFacts], Fit]) -> Fit | ConfigError:
             try:
                 return fit(config, facts)
             except ConfigError as error:
-                return str(error)
+                return error
 
         here = is_here(torch.device(config.device or "cpu"))
         seconds_S = step_seconds(plan, config, facts) if here else []
-        return cls(fitted(fit_memory), fitted(fit_decoding), seconds_S)
+        return cls(fitted(fit_memory), fitted(fit_decoding), seconds_S, None if here else HOST_ELSEWHERE)
 
 
 def as_data(plan: Plan, config: Config, needs: Needs) -> dict[str, Any]:
@@ -86,13 +89,13 @@ def as_data(plan: Plan, config: Config, needs: Needs) -> dict[str, Any]:
         "guidance": plan.guidance_SF.tolist(),
         "motion_buckets": plan.buckets_SF.tolist(),
         "fps": plan.rates_SF.tolist(),
-        "memory": {"does_not_fit": needs.memory} if isinstance(needs.memory, str) else _memory_data(needs.memory),
+        "memory": _refusal(needs.memory) if isinstance(needs.memory, ConfigError) else _memory_data(needs.memory),
         "decoding": (
-            {"does_not_fit": needs.decoding} if isinstance(needs.decoding, str) else _decoding_data(needs.decoding)
+            _refusal(needs.decoding) if isinstance(needs.decoding, ConfigError) else _decoding_data(needs.decoding)
         ),
         "seconds": needs.seconds_S or None,
         "config": config.dump(),
-    }
+    } | ({} if needs.host is None else {"host_memory_assumed": needs.host})
 
 
 def chunk_starts(plan: Plan, config: Config) -> list[int]:
@@ -104,6 +107,10 @@ def chunk_starts(plan: Plan, config: Config) -> list[int]:
 def context_windows(plan: Plan, config: Config) -> Windows | None:
     """Return the windows of the shown step that are calls of the UNet of their own, if there are such."""
     return config.context.windows(plan.span) if config.context else None
+
+
+def _refusal(error: ConfigError) -> dict[str, str]:
+    return {"not_known" if isinstance(error, NotKnownError) else "does_not_fit": str(error)}
 
 
 def _memory_data(memory: MemoryPlan) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import os
 import warnings
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, TextIO
 
 import numpy as np
 from rich.progress import (
@@ -104,11 +104,12 @@ class ProgressDisplay:
         )
 
 
-class _Notes(logging.Formatter):
-    """Notes on one line or several, of which no character is a command to the terminal."""
+class _Notes(logging.StreamHandler[TextIO]):
+    """Prints notes; names in them cannot command a terminal."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return printable_lines(super().format(record))
+        """Return a note as it is shown."""
+        return f"note: {printable_lines(record.getMessage())}"
 
 
 class _Once(logging.Filter):
@@ -127,8 +128,7 @@ class _Once(logging.Filter):
 
 def show_notes() -> None:
     """Print what longtake itself has to say, such as that a size was rounded: each note once."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(_Notes("note: %(message)s"))
+    handler = _Notes()
     handler.addFilter(_Once())
     logger = logging.getLogger("longtake")
     logger.handlers, logger.propagate = [handler], False

@@ -7,6 +7,7 @@ multiplying is in neither, and counts as a share of it. A prediction is one of t
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from .layout import channels_last
 from .linear import run_linear
 from .memory import Work
 
+LARGEST = 2**24  # numbers of a frame that is measured: larger ones go at the same rate
 MOMENT = 0.1  # seconds of measuring each kind of work
 SLOW_SIDE = 8  # pixels: in half precision a CPU may take a minute for what it does in a moment in float32
 # Norms, activations, sums and Python, set by hand between what two CPU cores took: 1.5 times as long as the products at
@@ -112,7 +114,7 @@ def _layer(work: Work, level: tuple[int, int, bool], inputs: int) -> Operations:
 def measure_rate(work: Work, device: torch.device, dtype: torch.dtype) -> Rate:
     """Return the rate that a device shows at a convolution and at a product like those of the second level."""
     channels, pixels = work.shape.channels[:2][-1], work.pixels[:2][-1]
-    rows = max(1, round(pixels**0.5))
+    rows = max(1, min(round(pixels**0.5), math.isqrt(LARGEST // channels)))
     if device.type == "cpu" and dtype != torch.float32:
         rows = min(rows, SLOW_SIDE)
     frames = max(1, min(work.frames, 2**22 // (channels * rows * rows)))

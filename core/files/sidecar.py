@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-import yaml
 
 from ..config import EMBEDDED, STRATEGY_KINDS, Config
+from ..documents import on_one_line
 from .sources import strategy_files
 from .video import sidecar_path
 from .whole import whole_file
@@ -129,7 +129,8 @@ def command(config: Config, output: Path, plugins: dict[str, str]) -> str | None
         elif isinstance(value, bool):
             words.append(option if value else option.replace("--", "--no-", 1))
         else:
-            words += [option, str(value)]
+            words.append(f"{option}={value}" if str(value).startswith("-") else option)
+            words += [] if str(value).startswith("-") else [str(value)]
     return shlex.join(words)
 
 
@@ -142,14 +143,5 @@ def _settings(path: str, options: dict[str, Any]) -> list[str]:
         if isinstance(value, dict) and "name" in value:
             settings += [f"{path}.{key}={value['name']}", *_settings(f"{path}.{key}", value)]
         else:
-            text = value if isinstance(value, str) and _reads_as_itself(value) else json.dumps(value)
-            settings.append(f"{path}.{key}={text}")
+            settings.append(f"{path}.{key}={on_one_line(value)}")
     return settings
-
-
-def _reads_as_itself(text: str) -> bool:
-    """Whether YAML takes a text for that text."""
-    try:
-        return bool(yaml.safe_load(text) == text)
-    except yaml.YAMLError:
-        return False

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import rich_click as click
 
+from ...core.cli.screen import show
 from ...core.config import STRATEGY_KINDS
 from ...core.hookspecs import hookimpl
 
@@ -24,8 +26,11 @@ def new(name: str, kind: str, into: Path) -> None:
     from .package import write_package
 
     folder = write_package(name, kind, into)
-    click.echo(folder)
-    click.echo(f"now: pip install -e '{folder}[dev]', then: longtake plugins, and: pytest {folder}", err=True)
+    show(folder)
+    editable, target = shlex.quote(f"{folder}[dev]"), shlex.quote(str(folder))
+    click.echo(
+        f"now: python -m pip install -e {editable}, then: longtake plugins, and: python -m pytest {target}", err=True
+    )
 
 
 @hookimpl

@@ -226,11 +226,13 @@ README = """# {package}
 
 A plugin of longtake: its {kind} strategy `{name}`.
 
+In the environment where longtake is installed:
+
 ```bash
-pip install -e '.[dev]'
+python -m pip install -e '.[dev]'
 longtake strategies --kind {kind}
 longtake plan --frames 56 --{kind} {name} -o plan.png
 longtake generate example --frames 56 --{kind} {name} -o out.mp4
-pytest
+python -m pytest
 ```
 """

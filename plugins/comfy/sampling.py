@@ -151,7 +151,7 @@ class ComfySampler:
         with blaming(load_plugins):
             times: Any = Times(self.strategy, once, generator)
             made_BFCYX = self.strategy.sample(times, noise[None])
-            return check_tensor(self.strategy, "latents", made_BFCYX, noise[None].shape)[0]
+            return check_tensor(self.strategy, "latents", made_BFCYX, noise[None].shape, noise)[0]
 
 
 class Times:

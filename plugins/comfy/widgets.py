@@ -12,10 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
-
 from ...core.contracts import Strategy
-from ...core.errors import ConfigError, headline
+from ...core.documents import read_yaml
+from ...core.errors import ConfigError
 from ...core.registry import default_of
 
 MOST = 1_000_000  # ComfyUI's own limits are lower, unless one is named
@@ -176,12 +175,9 @@ def _yaml(path: str, name: str, shape: _Shape, examples: list[Any] | None) -> Wi
         if not text.strip():
             return LEFT_OUT
         try:
-            return yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            problem = headline(error)
-            raise ConfigError(
-                f"{path} must be a number, a list or a mapping in YAML, got {text!r}: {problem}"
-            ) from None
+            return read_yaml(text)
+        except ValueError as error:
+            raise ConfigError(f"{path} must be a number, a list or a mapping in YAML, got {text!r}: {error}") from None
 
     return _text(name, shape, read, examples)
 

@@ -72,6 +72,7 @@ class FusedDenoiser:
         images_BTCYX = for_each(len(fused_BTCYX), self.images_BTCYX)
         for images_TCYX, fused_TCYX in zip(images_BTCYX, fused_BTCYX, strict=True):
             before_TCYX = fused_TCYX / share_T111 / self.scaling
-            images_FCYX = self.context.image_latents(images_TCYX[frames_F], frames_F, before_TCYX, self.span)
-            seen.append(check_tensor(self.context, "image latents", images_FCYX, images_TCYX[frames_F].shape))
+            own_FCYX = images_TCYX[frames_F]
+            images_FCYX = self.context.image_latents(own_FCYX, frames_F, before_TCYX, self.span)
+            seen.append(check_tensor(self.context, "image latents", images_FCYX, own_FCYX.shape, own_FCYX))
         return torch.stack(seen)

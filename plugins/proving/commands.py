@@ -11,6 +11,7 @@ import rich_click as click
 
 from ...core.cli.options import asked_config, config_file_of, config_options, json_option
 from ...core.cli.progress import silence_models
+from ...core.cli.screen import show
 from ...core.cli.threads import threads_option
 from ...core.files.picture import check_picture
 from ...core.files.sources import Named, check_apart, sources_of
@@ -150,7 +151,7 @@ def sheet(
     check_picture(output, [Named("the model", Path(model))])
     methods = choose(names or ["linear + motion"])
     draw_sheet(methods, frames, steps, load_model(model, device="cpu"), plugins, output, seed)
-    click.echo(output)
+    show(output)
 
 
 @click.command()
@@ -241,7 +242,7 @@ def tune(
     config = asked_config(plugins.registry, image, options)
     written = [Named("output", out / name) for name in ("best.yaml", "trials.csv", "trials.log", "tune.png")]
     check_apart(written, [*read, *sources_of(config, plugins)])
-    click.echo(tune_config(config, plugins, out, searched, sought, worlds, trials, finished))
+    show(tune_config(config, plugins, out, searched, sought, worlds, trials, finished))
 
 
 @hookimpl

@@ -6,10 +6,10 @@ import json
 import math
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ...core.cli.screen import Screen
 from ...core.errors import printable
 from ...core.files.picture import save_figure
 from .video_measures import Measure
@@ -51,7 +51,7 @@ def print_table(measured: Measured) -> None:
     for measures in zip(*measured.values(), strict=True):
         first = measures[0]
         table.add_row(first.name, *(f"{measure.value:.3g}" for measure in measures), first.unit, first.better)
-    Console(highlight=False).print(table)
+    Screen(highlight=False).print(table)
 
 
 def draw(measured: Measured, path: Path) -> None:

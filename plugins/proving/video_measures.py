@@ -179,7 +179,7 @@ def repetition(frames_FHW3: Frames) -> Measure:
     gap = max(2, len(small_FN) // 4)
     nearest = [
         np.linalg.norm(small_FN[: min(half, frame - gap + 1)] - small_FN[frame], axis=1).min()
-        for frame in range(half, len(small_FN))
+        for frame in range(max(half, gap), len(small_FN))  # one of three frames has only the first to come back to
     ]
     curve_F = np.array(nearest) / usual if usual > STILL else np.zeros(len(nearest))
     return Measure(

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, get_args
 
-import yaml
 from pydantic import BaseModel
 
 from ....core.config import STRATEGY_KINDS, Config, merge
 from ....core.contracts import RangedStrategy, Strategy
+from ....core.documents import on_one_line, read_yaml
 from ....core.errors import ConfigError
+from ....core.plain import LARGEST
 
 if TYPE_CHECKING:
     import optuna
@@ -79,17 +80,30 @@ def parse(text: str, config: Config) -> Dimension:
             f"with KEY a key of a config or KIND.OPTION; got {text!r}"
         )
     if ".." not in values:
-        choices = tuple(yaml.safe_load(choice) for choice in values.split("|"))
+        choices = tuple(_read(text, choice) for choice in values.split("|"))
         if len(choices) < 2 or not all(isinstance(choice, Value) for choice in choices):
             raise ConfigError(f"--search {text}: give two or more values with | between them, or a range as LOW..HIGH")
         return Dimension(key, choices=choices)
+    low, high = (_read(text, end) for end in values.split("..", 1))
+    whole = _whole(key, config)
+    if not all(_is_number(end, whole) for end in (low, high)):
+        raise ConfigError(f"--search {text}: the ends of this range are {'whole' if whole else 'finite'} numbers")
+    if not low < high:
+        raise ConfigError(f"--search {text}: the range is empty")
+    return Dimension(key, low=low, high=high, whole=whole)
+
+
+def _read(text: str, value: str) -> Any:
     try:
-        low, high = (yaml.safe_load(end) for end in values.split("..", 1))
-        if not low < high:
-            raise ConfigError(f"--search {text}: the range is empty")
-    except (TypeError, yaml.YAMLError):
-        raise ConfigError(f"--search {text}: the ends of a range are numbers") from None
-    return Dimension(key, low=low, high=high, whole=_whole(key, config))
+        return read_yaml(value)
+    except ValueError as error:
+        raise ConfigError(f"--search {text}: cannot read the value {value!r}: {error}") from None
+
+
+def _is_number(value: Any, whole: bool) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return abs(value) < LARGEST and (not whole or float(value).is_integer())
 
 
 def _whole(key: str, config: Config) -> bool:
@@ -151,5 +165,5 @@ def with_values(data: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
 
     """
     plain = {key: value for key, value in values.items() if "." not in key}
-    settings = [f"{key}={yaml.safe_dump(value).splitlines()[0]}" for key, value in values.items() if "." in key]
+    settings = [f"{key}={on_one_line(value)}" for key, value in values.items() if "." in key]
     return merge(data, plain, settings)

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
+from ....core.documents import write_yaml
 from ....core.errors import ConfigError, LongtakeError
 from ....core.files.whole import make_folder, whole_file
 from .space import Dimension, value_of, with_values
@@ -149,7 +148,7 @@ def _write(study: optuna.Study, goal: Goal, data: dict[str, Any], space: Sequenc
     if not best_first:
         return
     with whole_file(folder / "best.yaml") as part:
-        part.write_text(yaml.safe_dump(with_values(data, best_first[0].values), sort_keys=False), encoding="utf-8")
+        part.write_text(write_yaml(with_values(data, best_first[0].values)), encoding="utf-8")
     with whole_file(folder / "trials.csv") as part, part.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["trial", goal.measure, *(dimension.key for dimension in space)])

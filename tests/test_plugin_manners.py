@@ -1,0 +1,142 @@
+"""Plugins that print, that end the program, or that raise what only a user may: standard output and exit codes stay."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+
+import click
+import pytest
+from odd_plugins import REGISTER, SMALL
+
+from longtake import generate, load_plugins
+from longtake.core.blame import blaming
+from longtake.core.cli.commands import main
+from longtake.core.errors import PluginError
+from longtake.core.manager import offer_commands
+
+NOISY = """
+import ctypes, os
+print("by Python")
+os.write(1, b"by a system call\\n")
+ctypes.CDLL(None).puts(b"by C")
+import longtake
+
+@longtake.hookimpl
+def longtake_register_strategies(register):
+    print("registering")
+
+@longtake.hookimpl
+def longtake_register_commands(cli):
+    print("commanding")
+"""
+
+
+@pytest.fixture
+def install(tmp_path, monkeypatch):
+    """The function that makes a module a plugin that is installed."""
+    packages = tmp_path / "packages"
+    packages.mkdir()
+    monkeypatch.syspath_prepend(str(packages))
+    installed = []
+
+    def make(name: str, code: str) -> None:
+        (packages / f"{name}.py").write_text(code)
+        about = packages / f"{name}-1.dist-info"
+        about.mkdir()
+        (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n")
+        (about / "entry_points.txt").write_text(f"[longtake]\n{name} = {name}\n")
+        installed.append(name)
+
+    yield make
+    for name in installed:
+        sys.modules.pop(name, None)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="asks C's library by its name on Unix")
+def test_what_a_plugin_prints_goes_to_standard_error(install, capfd):
+    install("longtake_noisy", NOISY)
+    cli = click.Group()
+    plugins = load_plugins()
+    offer_commands(plugins, cli)
+    print(json.dumps(sorted(plugins.registry.packages)))
+    printed = capfd.readouterr()
+    assert "longtake_noisy" in json.loads(printed.out)
+    for words in ("by Python", "by a system call", "by C", "registering", "commanding"):
+        assert f"{words}\n" in printed.err
+
+
+@pytest.mark.parametrize(
+    ("raised", "said"), [("KeyboardInterrupt", "KeyboardInterrupt"), ("SystemExit(0)", "SystemExit: 0")]
+)
+def test_an_import_that_ends_the_program_is_a_plugin_that_did_not_load(raised, said, install):
+    install("longtake_ends", f"raise {raised}")
+    assert load_plugins().registry.broken["longtake_ends"] == said
+
+
+@pytest.mark.parametrize("code", ["pass", "raise ValueError('late')"])
+def test_a_real_ctrl_c_in_an_import_stays_one(code, install):
+    install("longtake_slow", f"import os, signal\ntry: os.kill(os.getpid(), signal.SIGINT)\nfinally:\n    {code}")
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        load_plugins()
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+@pytest.mark.parametrize("raised", ["KeyboardInterrupt", "SystemExit(0)", "ValueError"])
+def test_offering_commands_cannot_end_the_program(raised, plugins_with):
+    plugins = plugins_with(f"@longtake.hookimpl\ndef longtake_register_commands(cli):\n    raise {raised}\n")
+    offer_commands(plugins, click.Group())
+    assert plugins.registry.broken["odd (its commands)"].startswith(raised.split("(", maxsplit=1)[0])
+
+
+QUITS = """
+import sys
+class Odd(longtake.PositionalStrategy):
+    name = "odd"
+    def positions(self, frames_F, span):
+        if span.step: sys.exit(0)
+        return frames_F
+"""
+
+
+def test_a_strategy_that_ends_the_program_in_mid_run_is_named(tiny_model, picture, plugins_with):
+    plugins = plugins_with(QUITS + REGISTER)
+    said = r"plugin 'odd' failed in its positional strategy 'odd' at step 2 of 3: SystemExit: 0\nat longtake_odd\.py"
+    with pytest.raises(PluginError, match=said):
+        generate(picture, model=tiny_model, plugins=plugins, positional="odd", **SMALL)
+
+
+@pytest.mark.parametrize("hook", ["run_started(run)", "after_step(step)", "frames_decoded(run)", "run_finished(run)"])
+def test_a_hook_that_ends_the_program_is_named(hook, tiny_model, picture, plugins_with):
+    plugins = plugins_with(f"@longtake.hookimpl\ndef longtake_{hook}:\n    raise SystemExit(0)\n")
+    with pytest.raises(PluginError, match=rf"plugin 'odd' failed in longtake_{hook.split('(')[0]}.*: SystemExit: 0"):
+        generate(picture, model=tiny_model, plugins=plugins, **SMALL)
+
+
+def test_a_command_of_a_plugin_may_end_with_a_code_of_its_own(plugins_with):
+    plugins = plugins_with(
+        "@longtake.hookimpl\ndef longtake_register_commands(cli):\n"
+        "    @cli.command()\n    def leave():\n        raise SystemExit(3)\n"
+    )
+    cli = click.Group()
+    offer_commands(plugins, cli)
+    with pytest.raises(SystemExit) as end, blaming(plugins):
+        cli.main(["leave"], standalone_mode=False)
+    assert end.value.code == 3
+
+
+def test_a_plan_prints_nothing_but_json_whatever_strategies_print(install, capfd):
+    install(
+        "longtake_chatty",
+        "import longtake\nclass Chatty(longtake.PositionalStrategy):\n    name = 'chatty'\n"
+        "    def positions(self, frames_F, span):\n        print('positions')\n        return frames_F\n"
+        "@longtake.hookimpl\ndef longtake_register_strategies(register):\n    register(Chatty)\n",
+    )
+    with pytest.raises(SystemExit) as end:
+        main(["plan", "--frames", "20", "--positional", "chatty", "--motion-bucket", "5", "--json"])
+    printed = capfd.readouterr()
+    assert end.value.code == 0
+    assert json.loads(printed.out)["frames"] == 20
+    assert "positions\n" in printed.err
