@@ -9,6 +9,7 @@ from longtake.core.budget.devices import amount
 from longtake.core.cli.plan_view import Needs
 from longtake.core.config import Config, load_config
 from longtake.core.defaults import resolve
+from longtake.core.errors import ConfigError
 from longtake.core.facts import SVD_UNET, SVD_VAE_PARAMETERS, ModelFacts, read_facts
 from longtake.core.manager import load_plugins
 from longtake.core.plan import Plan, make_plan
@@ -40,7 +41,7 @@ def cards() -> str:
         fitting = {}
         for frames in LENGTHS:
             needs = Needs.of(*planned(frames, memory=f"{usable}GiB"))
-            if not isinstance(needs.memory, str) and not isinstance(needs.decoding, str):
+            if not isinstance(needs.memory, ConfigError) and not isinstance(needs.decoding, ConfigError):
                 fitting[frames] = needs.memory.peak, needs.decoding.peak
         cells = (amount(peak) for peak in fitting[100])
         lines.append(f"| {card} ({usable} GiB free) | {max(fitting)} frames | {' | '.join(cells)} |")
