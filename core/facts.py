@@ -37,7 +37,6 @@ SVD_SAMPLE_SIZE = 96
 SVD_UNET = UnetShape(channels=(320, 640, 1280, 1280), layers=2, parameters=1_524_623_082)
 SVD_BLOCKS = ("CrossAttnDownBlockSpatioTemporal",) * 3 + ("DownBlockSpatioTemporal",)
 SVD_TOP_BUCKET = 255.0
-PREDICTION = "v_prediction"
 SIGMA_MOST = 1e6
 SVD_VAE = (128, 256, 512, 512)
 SVD_VAE_PARAMETERS = 97_742_847
@@ -229,17 +228,12 @@ def facts_from(
         raise ModelError(
             f"model {name!r} is no complete SVD: a config holds something else: {printable(error)}"
         ) from None
-    _check_noise(facts, scheduler.get("prediction_type", PREDICTION))
+    _check_noise(facts)
     return facts
 
 
-def _check_noise(facts: ModelFacts, prediction: Any) -> None:
-    """Refuse a scheduler's settings that are not those of an SVD."""
-    if prediction != PREDICTION:
-        raise ModelError(
-            f"model {facts.name!r} is no SVD: its scheduler states prediction_type={printable(prediction)}, and what"
-            f" SVD predicts is {PREDICTION}"
-        )
+def _check_noise(facts: ModelFacts) -> None:
+    """Refuse noise levels that are not those of an SVD."""
     if not facts.sigma_min < facts.sigma_max <= SIGMA_MOST:
         raise ModelError(
             f"model {facts.name!r} is no SVD: its scheduler states noise levels from {facts.sigma_min:g} to"

@@ -6,7 +6,7 @@ import logging
 import math
 from typing import TYPE_CHECKING
 
-from .answers import check_number, seen_together
+from .answers import check_number, check_values, seen_together
 from .contracts import Span
 
 if TYPE_CHECKING:
@@ -41,8 +41,8 @@ def warn_if_too_fast(config: Config, facts: ModelFacts) -> None:
             *(bucket, span.frames, highest),
         )
         return
-    buckets_F = motion.buckets(bucket, span)
-    if len(buckets_F) and float(buckets_F.max()) > top:
+    buckets_F = check_values(motion, "buckets", motion.buckets(bucket, span), span.frames)
+    if float(buckets_F.max()) > top:
         logger.warning(
             "motion bucket %.4g is beyond %.4g, the highest that the model was trained on: the motion may be wrong",
             *(float(buckets_F.max()), top),

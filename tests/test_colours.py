@@ -12,6 +12,7 @@ import pytest
 from clips import make_clip, yuv_frame
 
 from longtake import LongtakeError, open_video
+from longtake.core.files import colour
 from longtake.core.files.clip import RgbReader, upright
 from longtake.core.files.colour import BT601, BT709, Tags, YuvWriter
 from longtake.core.files.video import ENDINGS
@@ -48,7 +49,7 @@ def write(path: Path, video: np.ndarray) -> Path:
 @pytest.mark.parametrize(("tags", "matrix"), [(BT709, "bt709"), (BT601, "bt601")])
 def test_the_numbers_written_are_those_of_the_matrix(tags: Tags, matrix: str):
     patches = np.random.default_rng(0).integers(0, 256, (200, 3), dtype=np.uint8)
-    convert = YuvWriter(4, 4, tags, "left")
+    convert = YuvWriter(tags, "left")
     for patch in patches:
         planes = convert(np.tile(patch, (4, 4, 1))).planes
         written = np.array([np.frombuffer(plane, np.uint8)[0] for plane in planes], float)
@@ -141,7 +142,7 @@ CORNERS[:8, :16], CORNERS[:8, 16:], CORNERS[8:, :16], CORNERS[8:, 16:] = 40, 90,
     ],
 )
 def test_clips_that_are_turned_in_their_metadata_are_read_upright(tmp_path, turned, seen):
-    frames = [YuvWriter(16, 32, BT709, "left")(CORNERS) for _ in range(3)]
+    frames = [YuvWriter(BT709, "left")(CORNERS) for _ in range(3)]
     read = read_video(make_clip(tmp_path / "a.mp4", frames, turned=turned))
     assert read.shape == (3, *seen.shape)
     assert np.abs(read.astype(int) - seen).max() < 12
@@ -153,7 +154,7 @@ def test_other_angles_than_right_ones_turn_to_the_nearest():
 
 
 def test_pixels_that_are_not_square_become_so(tmp_path):
-    frames = [YuvWriter(16, 32, BT709, "left")(CORNERS) for _ in range(3)]
+    frames = [YuvWriter(BT709, "left")(CORNERS) for _ in range(3)]
     read = read_video(make_clip(tmp_path / "a.mp4", frames, aspect=Fraction(3, 2)))
     assert read.shape == (3, 16, 48, 3)
     assert [int(read[0, 4, column].mean()) for column in (8, 40)] == [
@@ -230,7 +231,7 @@ def test_ten_rounds_of_writing_and_reading_move_no_mean(tmp_path, ending, make: 
 def test_conversion_alone_is_undone_by_reading():
     """A frame that was read gives the numbers again that it was read from, where no colour is cut off."""
     frame = photograph()[0]
-    convert, read = YuvWriter(*frame.shape[:2], BT709, "left"), RgbReader()
+    convert, read = YuvWriter(BT709, "left"), RgbReader()
     first = convert(frame)
     second = convert(read(first))
     for one, other in zip(first.planes, second.planes, strict=True):
@@ -242,3 +243,11 @@ def test_conversion_alone_is_undone_by_reading():
 def test_a_gif_keeps_the_pictures_of_a_gif(tmp_path):
     first = read_video(write(tmp_path / "a.gif", photograph()))
     assert np.array_equal(read_video(write(tmp_path / "b.gif", first)), first)
+
+
+@pytest.mark.parametrize("siting", ["left", "center"])
+def test_a_long_row_is_filtered_in_pieces_as_if_it_were_whole(siting, monkeypatch):
+    row_1S = np.random.default_rng(0).random((1, 700), np.float32)
+    whole_1S = row_1S @ colour.chroma_filter(700, siting, siting).T
+    monkeypatch.setattr(colour, "PIECE", 128)
+    np.testing.assert_allclose(colour._halved(row_1S, siting, siting), whole_1S, rtol=0, atol=2e-6)

@@ -87,7 +87,7 @@ def test_patches_have_the_colours_that_were_written(tmp_path, address, ending, s
 
 def test_a_clip_that_is_turned_is_shown_as_it_is_read(tmp_path, address):
     """The reading of display matrices in test_colours.py is that of a browser."""
-    frame = YuvWriter(96, 128, BT601, "left")(patches(32))
+    frame = YuvWriter(BT601, "left")(patches(32))
     make_clip(tmp_path / "a.mp4", [frame] * 2, turned={"degrees": 90})
     seen = shown(tmp_path, address, "a.mp4", PLAIN)[16:128:32, 16:96:32]
     assert np.abs(seen - np.rot90(np.array(PATCHES).reshape(3, 4, 3))).max() <= 2

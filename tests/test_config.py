@@ -37,7 +37,7 @@ configs = st.fixed_dictionaries(
         "fps": st.floats(1, 120),
         "seed": st.integers(0, 2**63 - 1),
         "steps": st.integers(1, 100),
-        "image": st.text(min_size=1),
+        "image": st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1),
         "fit": st.sampled_from(["crop", "pad"]),
     },
 )

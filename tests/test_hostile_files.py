@@ -109,6 +109,5 @@ def test_names_that_are_no_models_are_refused(tiny_folder, tmp_path, name, said)
 def test_the_command_that_converts_writes_over_nothing(tmp_path):
     for taken in ("svd.safetensors", "svd-converted.safetensors"):
         (tmp_path / taken).write_bytes(b"precious")
-    assert '"' + str(tmp_path / "svd-converted-converted.safetensors") in refusal(
-        str(make(b"\x80\x04N.", tmp_path / "svd.ckpt"))
-    )
+    said = refusal(str(make(b"\x80\x04N.", tmp_path / "svd.ckpt")))
+    assert said.endswith(str(tmp_path / "svd-converted-2.safetensors"))

@@ -58,15 +58,18 @@ def test_values_over_the_steps_worked_by_hand():
     assert Course.of([1, 2]).at(Span(frames=1, trained=4)).tolist() == [1]
 
 
-@pytest.mark.parametrize(
-    "bad", ["much", True, -0.1, float("inf"), [], [1, -1], {"steps": []}, {"steps": 1}, {"frames": [1]}]
-)
+@pytest.mark.parametrize("bad", ["much", -0.1, float("inf"), [], [1, -1], {"steps": []}, {"steps": 1}, {"frames": [1]}])
 def test_what_is_no_course_is_refused(bad):
     with pytest.raises(
         ConfigError, match="attention.key_scale: should be a number that is not negative, a list of"
     ) as caught:
         attention(key_scale=bad)
     assert str(caught.value).endswith(f"got {bad!r}")
+
+
+def test_a_boolean_is_no_course():
+    with pytest.raises(ConfigError, match="attention.key_scale: should not be a boolean, got True"):
+        attention(key_scale=True)
 
 
 def naive(strategy, q, k, v, span, scale=0.5):

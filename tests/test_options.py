@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from typing import get_args
 
@@ -87,18 +86,3 @@ def test_extreme_numbers_make_a_plan_or_a_sentence(kind, value):
                 make_plan(resolve(config, facts, REGISTRY), facts)
             except LongtakeError as error:
                 assert str(error)
-
-
-@pytest.mark.parametrize(("motion", "frames"), [("constant", 14), ("constant", 56), ("linear", 56), (None, 56)])
-def test_a_bucket_that_the_model_does_not_know_is_said(motion, frames, caplog):
-    facts = read_facts("embedded")
-    asked = {"frames": frames} | ({"motion": motion} if motion else {})
-    with caplog.at_level(logging.WARNING, "longtake"):
-        resolve(load_config(asked | {"motion_bucket": 1000}, REGISTRY), facts, REGISTRY)
-        assert [record.getMessage() for record in caplog.records] == [
-            f"motion bucket 1000 is higher than {facts.top_bucket:.4g}, the highest that the model knows: expect no "
-            "more motion than that"
-        ]
-        caplog.clear()
-        resolve(load_config(asked | {"motion_bucket": 5}, REGISTRY), facts, REGISTRY)
-        assert not caplog.records

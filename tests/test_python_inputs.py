@@ -27,7 +27,7 @@ def test_a_path_is_as_good_as_a_name(tiny_folder, image, tmp_path):
     ("given", "kind"), [(torch.zeros(3, 24, 32), "Tensor"), (b"\x89PNG", "bytes"), (3, "int"), ([], "list")]
 )
 def test_what_is_no_image_is_refused_by_its_kind(tiny_model, given, kind):
-    said = rf"an image should be a file, 'example', a PIL image or an array \(H, W, 3\) in uint8, got {kind}$"
+    said = rf"an image must be a file's name, a PIL image or an array \(H, W, 3\) in uint8, got {kind}$"
     with pytest.raises(ImageError, match=said):
         generate(given, model=tiny_model, **SMALL)
 

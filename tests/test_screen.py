@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from program import PATIENCE, PROGRAM
 
-from longtake.core.cli.screen import Screen, visible
+from longtake.core.cli.screen import Screen
+from longtake.core.errors import printable_lines
 
 pytestmark = pytest.mark.skipif(not Path("/dev/full").exists(), reason="has no /dev/full")
 
@@ -57,7 +58,7 @@ def test_characters_that_the_encoding_lacks_are_replaced(encoding, tmp_path):
 
 
 def test_control_characters_are_shown_and_not_obeyed():
-    assert visible("a\x1b[31m\tü\n\x9b…") == "a\\x1b[31m\tü\n\\x9b…"
+    assert printable_lines("a\x1b[31m\tü\n\x9b…") == "a\\x1b[31m\\tü\n\\x9b…"
     screen = Screen(file=io.StringIO(), force_terminal=True, width=80)
     screen.print("[bold]name[/]: \x1b]0;title\x07", soft_wrap=True)
     shown = screen.file.getvalue()

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 Frame = NDArray[np.uint8]
 
 LIMITED = 1  # FFmpeg's number for the range from 16 to 235
+PIECE, MARGIN = 2048, 64  # pixels filtered together, and on each side beside them; even
 
 
 class Tags(NamedTuple):
@@ -43,32 +44,32 @@ def tags_of_size(height: int, width: int) -> Tags:
 
 
 class YuvWriter:
-    """Converts frames of one size to yuv420p in limited range.
+    """Converts frames of even height and width to yuv420p in limited range.
 
     FFmpeg's scaler averages chroma by a filter that its own reading does not undo, so that colours run a little further
     at each round. Here the chroma is the one that comes closest to the frame once it is read (least squares), and a
     frame that was read from such a file gives the same numbers again.
     """
 
-    def __init__(self, height: int, width: int, tags: Tags, siting: str) -> None:
-        """Work out the filters.
+    def __init__(self, tags: Tags, siting: str) -> None:
+        """Set the format.
 
         Args:
-            height: rows; even.
-            width: columns; even.
             tags: matrix to use, and the tags that frames get.
-            siting: where chroma samples lie, ``left`` (MPEG) or ``center`` (WebP).
+            siting: where chroma samples lie along a row, ``left`` (MPEG) or ``center`` (WebP).
 
         """
-        self.tags = tags
-        self.rows, self.columns = chroma_filter(height, "center", siting), chroma_filter(width, siting, siting)
+        self.tags, self.siting = tags, siting
 
     def __call__(self, frame_HW3: Frame) -> av.VideoFrame:
         """Return a frame in yuv420p that carries its tags."""
         red, blue = self.tags.red, self.tags.blue
         r_HW, g_HW, b_HW = np.float32(1 / 255) * np.moveaxis(frame_HW3, -1, 0)
         luma_HW = red * r_HW + (1 - red - blue) * g_HW + blue * b_HW
-        small = [self.rows @ (colour_HW - luma_HW) @ self.columns.T for colour_HW in (b_HW, r_HW)]
+        small = []
+        for colour_HW in (b_HW, r_HW):
+            columns_HX = _halved(colour_HW - luma_HW, self.siting, self.siting)
+            small.append(_halved(columns_HX.T, "center", self.siting).T)
         planes = 16 + 219 * luma_HW, 128 + 112 / (1 - blue) * small[0], 128 + 112 / (1 - red) * small[1]
         frame = av.VideoFrame(frame_HW3.shape[1], frame_HW3.shape[0], "yuv420p")
         for plane, values in zip(frame.planes, planes, strict=True):
@@ -78,6 +79,21 @@ class YuvWriter:
         frame.colorspace, frame.color_range = self.tags.matrix, LIMITED
         frame.color_primaries, frame.color_trc = self.tags.primaries, self.tags.transfer
         return frame
+
+
+def _halved(values_AS: NDArray[np.float32], siting: str, reader: str) -> NDArray[np.float32]:
+    """Return chroma filtered along the last axis, (A, S / 2); see :func:`chroma_filter`.
+
+    The filter of a long axis would be a huge matrix, most of it zeros: it fades within a few pixels. So a long axis is
+    filtered in pieces that overlap.
+    """
+    size, made = values_AS.shape[-1], []
+    for start in range(0, size, PIECE):
+        stop = min(size, start + PIECE)
+        first, last = max(0, start - MARGIN), min(size, stop + MARGIN)
+        filtered = values_AS[:, first:last] @ chroma_filter(last - first, siting, reader).T
+        made.append(filtered[:, (start - first) // 2 : (stop - first) // 2])
+    return np.concatenate(made, axis=-1)
 
 
 @lru_cache(maxsize=8)

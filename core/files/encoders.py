@@ -104,7 +104,7 @@ class VideoFile:
             self.convert: Callable[[Frame], av.VideoFrame] = PaletteWriter(height, width)
         else:
             tags = codec.tags or tags_of_size(height, width)
-            self.convert = YuvWriter(height, width, tags, codec.siting)
+            self.convert = YuvWriter(tags, codec.siting)
             context = self.stream.codec_context
             context.colorspace, context.color_range = tags.matrix, LIMITED
             context.color_primaries, context.color_trc = tags.primaries, tags.transfer

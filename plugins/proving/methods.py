@@ -38,6 +38,7 @@ POSITIONS = (
 LINEAR_MOTION = stock_with("linear + motion", positional="linear", motion="compensated")
 MOTIONS = (
     LINEAR_MOTION,
+    stock_with("linear, ends + motion", positional={"name": "linear", "align": "ends"}, motion="compensated"),
     stock_with("linear + motion^0.5", positional="linear", motion={"name": "compensated", "strength": 0.5}),
     stock_with("linear + motion^1.2", positional="linear", motion={"name": "compensated", "strength": 1.2}),
     stock_with("linear + motion^1.5", positional="linear", motion={"name": "compensated", "strength": 1.5}),

@@ -18,6 +18,7 @@ QUESTIONS: dict[str, tuple[str, ...]] = {
     "positions": ("linear", "yarn", "yarn without temperature", "yarn 0.5 / 2", "linear + temperature"),
     "motion": (
         "linear + motion",
+        "linear, ends + motion",
         "linear + fps",
         "plain + motion",
         "linear + motion^0.5",
