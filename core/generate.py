@@ -105,6 +105,8 @@ def generate(
     plugins = plugins or load_plugins()
     # From the first look at the model on: what another thread does to it would count.
     with blaming(plugins), model.held() if isinstance(model, Model) else nullcontext():
+        if isinstance(model, Model):
+            model.check()  # its pipeline may have been changed since
         config, picture = _asked(image, model, options, plugins)
         path = Path(output) if output is not None else None
         with reserved(path, sources_of(config, plugins, picture), overwrite=overwrite, preview=config.preview):

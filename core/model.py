@@ -56,6 +56,15 @@ class Model:
         _check_parts(pipeline, name)
         return cls(pipeline, facts)
 
+    def check(self) -> None:
+        """See that the pipeline still has no scheduler or part whose own way would be passed over.
+
+        Raises:
+            ModelError: it has.
+
+        """
+        _check_parts(self.pipeline, self.facts.name)
+
     @property
     def device(self) -> torch.device:
         """Where it works, which is not where its weights are while they are offloaded."""

@@ -196,3 +196,10 @@ def test_hooks_around_blocks_of_the_decoder_are_refused_and_those_of_what_is_cal
 def test_what_is_no_pipeline_is_said():
     with pytest.raises(ModelError, match="a StableVideoDiffusionPipeline is needed, and int has no unet"):
         Model.of(3)
+
+
+def test_a_scheduler_that_is_put_in_after_the_model_was_made_is_refused_too(pipe, image):
+    model = Model.of(pipe)
+    pipe.scheduler = diffusers.HeunDiscreteScheduler.from_config(pipe.scheduler.config)
+    with pytest.raises(ModelError, match="has the scheduler HeunDiscreteScheduler, which would be passed over"):
+        generate(image, model=model, frames=2, steps=1)
