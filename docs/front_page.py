@@ -72,5 +72,5 @@ def motion(frames: int = 100) -> str:
     plan, config, facts = planned(frames)
     return (
         f"For {frames} frames of SVD-XT longtake chooses motion bucket {config.motion_bucket:g} and raises it to "
-        f"{float(plan.buckets_SF.max()):g}; the model knows no more than {facts.top_bucket:g}."
+        f"{float(plan.buckets_SF.max()):g}; {facts.top_bucket:g} is the largest that the model was trained on."
     )
