@@ -86,7 +86,7 @@ BAD: dict[str, tuple[str, str, str, tuple[str, ...], tuple[str, ...]]] = {
         "start.png", "out.mp4", "{tiny}", ("--device", "cuda:99"), ("device 'cuda:99' is not available here; try cpu",),
     ),
     "preview that is no picture": (
-        "start.png", "out.mp4", "{tiny}", ("--preview", "p.docx"), ("preview p.docx must end in that of a picture",),
+        "start.png", "out.mp4", "{tiny}", ("--preview", "p.docx"), ("preview p.docx needs a picture's ending",),
     ),
 }  # fmt: skip
 

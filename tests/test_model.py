@@ -205,7 +205,7 @@ def test_parts_that_do_not_fit_each_other_are_found_when_loading(folder):
 
 
 def test_a_name_on_the_hub_that_cannot_be_had_says_what_to_do():
-    with pytest.raises(ModelError, match=r"(?s)'someone/some-svd' is no local folder and could not be had .*licence"):
+    with pytest.raises(ModelError, match=r"(?s)'someone/some-svd' is no local folder and could not be downloaded .*licence"):
         read_facts("someone/some-svd")
 
 

@@ -16,6 +16,7 @@ from longtake import generate, hookimpl, open_video
 from longtake.core.config import Config, load_config
 from longtake.core.errors import OutputError
 from longtake.core.files.limits import LIMITS, check_limits, check_preview
+from longtake.core.files.picture import check_picture
 from longtake.core.files.sources import Named, check_apart, sources_of
 from longtake.core.files.video import check_output
 from longtake.core.files.whole import check_file, whole_file
@@ -71,6 +72,12 @@ def test_an_output_by_any_name_is_no_input(here, written):
     (here / "sub").mkdir()
     with pytest.raises(OutputError, match=f"{KEPT} the start image, .*photo.webp; give the output another name"):
         check_apart([Named("output", written(here))], [Named("the start image", here / "photo.webp")])
+
+
+def test_it_is_the_preview_that_gets_another_name(here):
+    (here / "photo.webp").touch()
+    with pytest.raises(OutputError, match="preview .* would take .*; give the preview another name"):
+        check_apart([Named("preview", Path("photo.webp"))], [Named("the start image", here / "photo.webp")])
 
 
 def test_a_name_that_is_not_there_yet_counts_too(here):
@@ -141,12 +148,14 @@ def test_no_command_destroys_what_it_reads(cli, folder, picture, case):
 
 
 NAMES = {
-    "empty": ("", "is no name of a file"),
-    "here": (".", "is no name of a file"),
-    "root": ("/", "is no name of a file"),
-    "above": ("..", "is no name of a file"),
-    "ending": (".mp4", "is no name of a file"),
-    "long": ("n" * 246 + ".mp4", "its name has 250 bytes; with what is added to it for the record, "),
+    "empty": ("", "is not a file name"),
+    "here": (".", "is not a file name"),
+    "root": ("/", "is not a file name"),
+    "above": ("..", "is not a file name"),
+    "ending": (".mp4", "is not a file name"),
+    "long": ("n" * 246 + ".mp4", "its name is 250 bytes long; this folder allows 2[0-9]{2}, because the record adds an ending"),
+    "path": ("x/" * 3000 + "a.mp4", r"cannot write x/x/.*\.\.\.: File name too long"),
+    "ring": ("ring", "ring is a link that leads nowhere, which no folder can replace; remove the link"),
     "pipe": ("pipe.mp4", "is a device or a pipe and is not replaced"),
     "record": ("r.mp4", "r.mp4.json is a folder, and the record of r.mp4 would have its name"),
     "link": ("link", "is a link to the folder "),
@@ -161,10 +170,27 @@ def test_a_name_that_cannot_be_written_is_a_sentence(here, case):
     for made in ("r.mp4.json", "folder"):
         Path(made).mkdir()
     Path("link").symlink_to("folder")
+    Path("ring").symlink_to("ring")
     before = sorted(os.listdir())
     with pytest.raises(OutputError, match=said):
         check_output(Path(name), overwrite=True)
     assert sorted(os.listdir()) == before
+
+
+@pytest.mark.parametrize("check", [check_file, check_preview, check_picture])
+def test_a_name_that_is_too_long_is_a_sentence_for_every_file(here, check):
+    for size in (248, 255, 256, 1000):
+        with pytest.raises(OutputError, match=f"its name is {size} bytes long; this folder allows 2.., because it grows"):
+            check(Path("n" * (size - 4) + ".png"))
+    with pytest.raises(OutputError, match="File name too long"):
+        check(Path("x/" * 3000 + "a.png"))
+    check(Path("n" * 200 + ".png"))
+
+
+def test_a_link_that_leads_nowhere_is_something_that_is_there(here):
+    Path("ring.npy").symlink_to("ring.npy")
+    with pytest.raises(OutputError, match=r"ring.npy exists; say --overwrite"):
+        check_output(Path("ring.npy"), overwrite=False)
 
 
 def test_pipes_and_folders_are_no_files_to_replace(here):
@@ -185,7 +211,7 @@ def check_preview_of(name: str, make: object) -> None:
 
 @pytest.mark.parametrize("name", ["p.h5", "p.xbm", "p.txt", "p"])
 def test_a_preview_of_an_ending_that_is_only_read_or_holds_no_colours_is_refused(here, name):
-    with pytest.raises(OutputError, match=f"preview {name} must end in that of a picture, such as .png; known: .*jpg"):
+    with pytest.raises(OutputError, match=f"preview {name} needs a picture's ending, such as .png, .jpg or .webp$"):
         check_preview(Path(name))
 
 

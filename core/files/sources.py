@@ -96,7 +96,8 @@ def check_apart(written: Sequence[Named], sources: Iterable[Named] = ()) -> None
             for file in files:
                 if _takes_place_of(path, file):
                     raise OutputError(
-                        f"{role} {path} would take the place of {source.role}, {file}; give the output another name"
+                        f"{role} {path} would take the place of {source.role}, {file}; give the"
+                        f" {'preview' if role == 'preview' else 'output'} another name"
                     )
 
 
