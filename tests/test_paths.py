@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import os
@@ -14,10 +15,12 @@ from PIL import Image
 import longtake
 from longtake import generate, hookimpl, open_video
 from longtake.core.config import Config, load_config
+from longtake.core.contracts import NoiseSchedule
 from longtake.core.errors import OutputError
 from longtake.core.files.limits import LIMITS, check_limits, check_preview
 from longtake.core.files.picture import check_picture
-from longtake.core.files.sources import Named, check_apart, sources_of
+from longtake.core.files.sidecar import with_absolute_paths
+from longtake.core.files.sources import Named, check_apart, sources_of, strategy_files
 from longtake.core.files.video import check_output
 from longtake.core.files.whole import check_file, whole_file
 from longtake.core.manager import add_plugin
@@ -108,6 +111,47 @@ def test_everything_that_a_generation_reads_is_known(here, builtins, plugins_wit
     assert [named.role for named in sources_of(Config())] == ["the model"]
     picture.save(here / "opened.png")
     assert Path("opened.png") in [named.path for named in sources_of(Config(), None, Image.open("opened.png"))]
+
+
+class Files(NoiseSchedule):
+    """Has files at several depths."""
+
+    name = "files"
+    several: list[Path] = []
+    inner: NoiseSchedule | None = None
+    by_name: dict[str, Path] = {}
+
+    def noise(self, shape_BFCYX, sources_F, generator):
+        """Never asked."""
+        raise NotImplementedError
+
+
+def test_files_within_options_are_known_and_recorded_by_whole_paths(here):
+    strategy = Files(several=["a", "b"], inner=Files(by_name={"x": "c"}))
+    assert {str(path) for path in strategy_files(strategy)} == {"a", "b", "c"}
+    config = with_absolute_paths(Config(noise=strategy))
+    assert set(strategy_files(config.noise)) == {here / "a", here / "b", here / "c"}
+
+
+def test_a_file_whose_numbers_were_read_is_known(here, builtins):
+    (here / "f.json").write_text("[1, 2, 4]")
+    data = {"positional": {"name": "longrope", "factors": "f.json"}}
+    config = load_config(data, builtins.registry)
+    again = load_config({"positional": config.positional}, builtins.registry)
+    for each in (config, again, copy.deepcopy(config), config.model_copy()):
+        assert Named("a file of positional", Path("f.json")) in sources_of(each)
+    listed = load_config({"positional": {"name": "longrope", "factors": [1, 2, 4]}}, builtins.registry)
+    assert listed == config
+    assert listed.dump() == config.dump()
+    assert list(with_absolute_paths(config).dump()["positional"]["factors"]) == [1, 2, 4]
+
+
+def test_a_picture_that_was_opened_as_a_file_is_no_output(here, picture, builtins):
+    picture.save("w.webp")
+    before = (here / "w.webp").read_bytes()
+    with open("w.webp", "rb") as file, Image.open(file) as opened, pytest.raises(OutputError, match=KEPT):
+        generate(opened, output="w.webp", overwrite=True, plugins=builtins, frames=4, steps=1)
+    assert (here / "w.webp").read_bytes() == before
 
 
 CASES = {
