@@ -42,7 +42,9 @@ FileName = Annotated[str, BeforeValidator(_name_of_file)]
 class Config(Options):
     """One generation. What is None is chosen from the model and from the length asked for."""
 
-    image: FileName | None = Field(default=None, description="Start image: a file, or 'example' for the one that ships.")
+    image: FileName | None = Field(
+        default=None, description="Start image: a file, or 'example' for the one that ships."
+    )
     model: FileName = Field(
         default=EMBEDDED,
         description="'embedded' (a toy that ships with longtake), a diffusers folder, a single .safetensors file in "

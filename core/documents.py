@@ -38,9 +38,9 @@ SCALARS = {
     ),
     "merge": (r"<<", ["<"]),
 }
-# Strings and comments of JSON and TOML; one that is not closed goes on to the end, so that looking for it takes no time.
+# Strings and comments of JSON and TOML; one that is not closed goes on to the end, so that no text takes long.
 STRINGS = re.compile(
-    r'''"{3}(?:\\.|(?!"{3}).)*+(?:"{3,5})?|'{3}(?:(?!'{3}).)*+(?:'{3,5})?|"(?:\\.|[^"\\\n])*+"?|'[^'\n]*+'?|#[^\n]*+''',
+    r""""{3}(?:\\.|(?!"{3}).)*+(?:"{3,5})?|'{3}(?:(?!'{3}).)*+(?:'{3,5})?|"(?:\\.|[^"\\\n])*+"?|'[^'\n]*+'?|#[^\n]*+""",
     re.DOTALL,
 )
 WHOLE_NUMBER = re.compile(r"(?<![\w.])(?:0[xob][0-9a-fA-F_]|[0-9])[0-9a-fA-F_]*+(?![\w.])")

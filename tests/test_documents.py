@@ -135,7 +135,7 @@ def exploding(inner: str = "[{}]") -> str:
     ("ending", "text", "said"),
     [
         ("yaml", exploding(), "line 5 holds more than 50,000 values, counting each use of an alias"),
-        ("yaml", exploding("{{<<: [{}]}}").replace("[x, x, x, x, x, x, x, x, x]", "{x: 1}"), "line . holds more than 50,000 values"),
+        ("yaml", exploding("{{<<: [{}]}}").replace("[x, x, x, x, x, x, x, x, x]", "{x: 1}"), "more than 50,000 values"),
         ("yaml", "[" * 100_000, "nested more than 40 levels deep"),
         ("yaml", "- " * 5_000, "nested more than 40 levels deep"),
         ("json", '{"a":' * 100_000, "nested more than 40 levels deep"),
@@ -147,7 +147,7 @@ def exploding(inner: str = "[{}]") -> str:
         ("json", '{"motion": {"name": "x", "name": "y"}}', "key 'name' is given twice"),
         ("toml", "frames = 3\nframes = 4", "Cannot overwrite a value"),
         ("yaml", "fps: 2\nframes: " + "9" * 5_000, "line 2 holds a number of 5000 digits; the limit is 400"),
-        ("json", '{"fps": "",\n"frames": ' + "9" * 5_000 + "}", "line 2 holds a number of 5000 digits; the limit is 400"),
+        ("json", '{"a": 2,\n"frames": ' + "9" * 5_000 + "}", "line 2 holds a number of 5000 digits; the limit is 400"),
         ("toml", 'fps = """\n"""\nframes = ' + "9" * 5_000, "line 3 holds a number of 5000 digits; the limit is 400"),
         ("toml", "frames = 0x" + "f" * 5_000, "line 1 holds a number of 5002 digits; the limit is 400"),
         ("toml", "a." * 100_000 + "b = 1", "nested more than 40 levels deep"),
@@ -205,5 +205,5 @@ def test_toml_and_json_are_read_as_before():
     assert read_json('{"a": 1e-5, "b": {"c": [1, 2]}}') == {"a": 1e-5, "b": {"c": [1, 2]}}
     long, dots = "9" * 5_000, "." * 100
     assert read_json(json.dumps({"a": long, "b": f'"{dots}'})) == {"a": long, "b": f'"{dots}'}
-    assert read_toml(f"a = '{long}' # {long} {dots}\nb = \"\"\"\n\"{dots}\\\"\"\"\"") == {"a": long, "b": f'"{dots}"'}
+    assert read_toml(f'a = \'{long}\' # {long} {dots}\nb = """\n"{dots}\\""""') == {"a": long, "b": f'"{dots}"'}
     assert read_toml("a = [" + "1.5, " * 100 + "]") == {"a": [1.5] * 100}

@@ -133,7 +133,10 @@ FOLDERS = {
     "no feature extractor": (without("feature_extractor"), "feature_extractor/preprocessor_config.json does not exist"),
     "no weights": (without(f"unet/{FILE}.safetensors"), f"its unet has no file named {FILE}.safetensors"),
     "a list": (written(CONFIG, b"[1]"), f"{CONFIG} holds no settings, but a list"),
-    "deep settings": (written(CONFIG, b"[" * 100_000), f"{CONFIG} cannot be read: a value is nested more than 40 levels deep"),
+    "deep settings": (
+        written(CONFIG, b"[" * 100_000),
+        f"{CONFIG} cannot be read: a value is nested more than 40 levels deep",
+    ),
     "no JSON": (written(CONFIG, b"\xff\xfe{}"), f"{CONFIG} cannot be read: it is no JSON ('utf-8' codec"),
     "negative frames": (edited(CONFIG, num_frames=-4), "trained should be greater than 0, got -4"),
     "no whole frames": (edited(CONFIG, num_frames=1e308), "trained should be a valid integer, got 1e+308"),

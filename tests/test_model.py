@@ -209,9 +209,10 @@ def test_a_name_that_ends_as_a_folder_is_looked_for_nowhere_else():
         read_facts("nope/")
 
 
-
 def test_a_name_on_the_hub_that_cannot_be_had_says_what_to_do():
-    with pytest.raises(ModelError, match=r"(?s)'someone/some-svd' is no local folder and could not be downloaded .*licence"):
+    with pytest.raises(
+        ModelError, match=r"(?s)'someone/some-svd' is no local folder and could not be downloaded .*licence"
+    ):
         read_facts("someone/some-svd")
 
 

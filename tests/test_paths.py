@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from pydantic import Field
 
 import longtake
 from longtake import generate, hookimpl, open_video
@@ -117,9 +118,9 @@ class Files(NoiseSchedule):
     """Has files at several depths."""
 
     name = "files"
-    several: list[Path] = []
+    several: tuple[Path, ...] = ()
     inner: NoiseSchedule | None = None
-    by_name: dict[str, Path] = {}
+    by_name: dict[str, Path] = Field(default={})
 
     def noise(self, shape_BFCYX, sources_F, generator):
         """Never asked."""
@@ -197,7 +198,10 @@ NAMES = {
     "root": ("/", "is not a file name"),
     "above": ("..", "is not a file name"),
     "ending": (".mp4", "is not a file name"),
-    "long": ("n" * 246 + ".mp4", "its name is 250 bytes long; this folder allows 2[0-9]{2}, because the record adds an ending"),
+    "long": (
+        "n" * 246 + ".mp4",
+        "its name is 250 bytes long; this folder allows 2[0-9]{2}, because the record adds an ending",
+    ),
     "path": ("x/" * 3000 + "a.mp4", r"cannot write x/x/.*\.\.\.: File name too long"),
     "ring": ("ring", "ring is a link that leads nowhere, which no folder can replace; remove the link"),
     "pipe": ("pipe.mp4", "is a device or a pipe and is not replaced"),
@@ -224,7 +228,9 @@ def test_a_name_that_cannot_be_written_is_a_sentence(here, case):
 @pytest.mark.parametrize("check", [check_file, check_preview, check_picture])
 def test_a_name_that_is_too_long_is_a_sentence_for_every_file(here, check):
     for size in (248, 255, 256, 1000):
-        with pytest.raises(OutputError, match=f"its name is {size} bytes long; this folder allows 2.., because it grows"):
+        with pytest.raises(
+            OutputError, match=f"its name is {size} bytes long; this folder allows 2.., because it grows"
+        ):
             check(Path("n" * (size - 4) + ".png"))
     with pytest.raises(OutputError, match="File name too long"):
         check(Path("x/" * 3000 + "a.png"))

@@ -136,9 +136,18 @@ def test_noise_of_a_file_is_as_it_lies_there(files, name):
         ({"path": "noise.npy", "first": 3}, r"must hold 10 frames"),
         ({"path": "complex.npy"}, "noise file complex.npy must hold real numbers, got complex ones"),
         ({"path": "broken.npy"}, "noise file broken.npy cannot be read"),
-        ({"path": "zip.npy"}, "noise file zip.npy is an archive of arrays .*; save the one that holds the noise by itself"),
-        ({"path": "objects.npy"}, "noise file objects.npy cannot be read: it holds Python objects, which may run any code"),
-        ({"path": "huge.npy"}, "noise file huge.npy cannot be read: its header does not fit its content; save it again"),
+        (
+            {"path": "zip.npy"},
+            "noise file zip.npy is an archive of arrays .*; save the one that holds the noise by itself",
+        ),
+        (
+            {"path": "objects.npy"},
+            "noise file objects.npy cannot be read: it holds Python objects, which may run any code",
+        ),
+        (
+            {"path": "huge.npy"},
+            "noise file huge.npy cannot be read: its header does not fit its content; save it again",
+        ),
         ({"path": "text.npy"}, "noise file text.npy must hold real numbers, got <U1"),
         ({"path": "flat.npy"}, r"noise file flat.npy must hold \(F, C, Y, X\) or \(1, F, C, Y, X\), got \(7,\)"),
         ({"path": "sparse.pt"}, "noise file sparse.pt must hold a dense tensor, with its numbers"),

@@ -39,7 +39,9 @@ def test_threads_must_be_a_positive_number(cli, threads):
 def test_more_threads_than_are_of_use_are_refused():
     most = 4 * os.cpu_count()
     check_threads(most)
-    with pytest.raises(LongtakeError, match=f"--threads 99999 is more than {most}, 4 for each of the {os.cpu_count()} "):
+    with pytest.raises(
+        LongtakeError, match=f"--threads 99999 is more than {most}, 4 for each of the {os.cpu_count()} "
+    ):
         check_threads(99_999)
     done = CliRunner().invoke(generate_command, ["example", "--threads", "99999"])
     assert isinstance(done.exception, LongtakeError)

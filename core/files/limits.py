@@ -66,7 +66,8 @@ def check_preview(path: Path) -> None:
     """Find out whether a picture of a run can be written under a name.
 
     Raises:
-        OutputError: its ending is none that Pillow writes colours to, its folder does not exist, or its name is too long.
+        OutputError: its ending is none that Pillow writes colours to, its folder does not exist, or its name is too
+            long.
 
     """
     if not _can_be_saved(path.suffix.lower()):
