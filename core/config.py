@@ -29,11 +29,23 @@ def _whole_size(asked: Any) -> Any:
     return asked
 
 
+def _name_of_file(asked: Any) -> Any:
+    """Return a path as its name, and refuse bytes, which would be read as text."""
+    if isinstance(asked, bytes | bytearray):
+        raise ValueError(f"should be a path or its name, got {shortened(asked)}")
+    return str(asked) if isinstance(asked, Path) else asked
+
+
+FileName = Annotated[str, BeforeValidator(_name_of_file)]
+
+
 class Config(Options):
     """One generation. What is None is chosen from the model and from the length asked for."""
 
-    image: str | None = Field(default=None, description="Start image: a file, or 'example' for the one that ships.")
-    model: str = Field(
+    image: FileName | None = Field(
+        default=None, description="Start image: a file, or 'example' for the one that ships."
+    )
+    model: FileName = Field(
         default=EMBEDDED,
         description="'embedded' (a toy that ships with longtake), a diffusers folder, a single .safetensors file in "
         "the original layout, or a name on the model hub.",
@@ -106,18 +118,18 @@ class Config(Options):
         description="Work out the deep layers of the UNet only in every n-th step, and use them again in between: "
         "faster, and an approximation; 1, which is exact, unless --speed says otherwise.",
     )
-    continues: str | None = Field(
+    continues: FileName | None = Field(
         default=None,
         description="Video that is continued: a file, a folder of PNGs, or an array; see longtake extend.",
     )
-    end_image: str | None = Field(default=None, description="Image that the video goes to; by default nowhere.")
+    end_image: FileName | None = Field(default=None, description="Image that the video goes to; by default nowhere.")
     end_frames: int | None = Field(
         default=None, ge=1, description="Last frames over which the end image comes in; by default a third of them."
     )
     loop: bool = Field(
         default=False, description="Let the video end where it begins: chooses strategies that close into a ring."
     )
-    preview: str | None = Field(default=None, description="Picture file that shows the latents after each step.")
+    preview: FileName | None = Field(default=None, description="Picture file that shows the latents after each step.")
     positional: Positional | None = Field(default=None, description="Positional strategy: where each frame stands.")
     attention: Attention | None = Field(default=None, description="Attention strategy: which frames see which.")
     noise: Noise | None = Field(default=None, description="Noise schedule: what the generation starts from.")

@@ -24,7 +24,7 @@ MOST_VALUES = 50_000  # an alias counts as often as it is used
 MOST_DIGITS = 400
 MOST_LEVELS = 40
 TOO_DEEP = f"a value is nested more than {MOST_LEVELS} levels deep"
-TOO_MUCH = f"it holds more than {MOST_VALUES} values"
+TOO_MUCH = f"more than {MOST_VALUES:,} values, counting each use of an alias"
 CORE = "tag:yaml.org,2002:"
 
 # Tag → how a plain scalar of it looks, and the characters it may begin with (YAML 1.2.2, section 10.3.2).
@@ -38,6 +38,12 @@ SCALARS = {
     ),
     "merge": (r"<<", ["<"]),
 }
+# Strings and comments of JSON and TOML; one that is not closed goes on to the end, so that no text takes long.
+STRINGS = re.compile(
+    r""""{3}(?:\\.|(?!"{3}).)*+(?:"{3,5})?|'{3}(?:(?!'{3}).)*+(?:'{3,5})?|"(?:\\.|[^"\\\n])*+"?|'[^'\n]*+'?|#[^\n]*+""",
+    re.DOTALL,
+)
+WHOLE_NUMBER = re.compile(r"(?<![\w.])(?:0[xob][0-9a-fA-F_]|[0-9])[0-9a-fA-F_]*+(?![\w.])")
 
 
 class _Loader(yaml.SafeLoader):
@@ -56,7 +62,8 @@ class _Loader(yaml.SafeLoader):
         """Compose a value.
 
         Raises:
-            ComposerError: it contains itself, too many values, too many levels, or a key twice.
+            ComposerError: it contains itself, too many levels, or a key twice.
+            ValueError: it contains too many values.
 
         """
         self._level += 1
@@ -65,7 +72,7 @@ class _Loader(yaml.SafeLoader):
         if self._level > MOST_LEVELS:
             raise yaml.composer.ComposerError(None, None, TOO_DEEP, mark)
         if self._values > MOST_VALUES:
-            raise yaml.composer.ComposerError(None, None, TOO_MUCH, mark)
+            raise ValueError(f"line {mark.line + 1} holds {TOO_MUCH}")
         node = super().compose_node(parent, index)
         self._level -= 1
         if node is None or id(node) in self._sizes:
@@ -74,7 +81,7 @@ class _Loader(yaml.SafeLoader):
             raise yaml.composer.ComposerError(None, None, "a value contains itself", mark)
         self._sizes[id(node)] = 1 + sum(self._sizes[id(inner)] for inner in _inside(node))
         if self._sizes[id(node)] > MOST_VALUES:
-            raise yaml.composer.ComposerError(None, None, TOO_MUCH, mark)
+            raise ValueError(f"line {mark.line + 1} holds {TOO_MUCH}")
         if isinstance(node, yaml.MappingNode):
             keys = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.tag != CORE + "merge"]
             _refuse_twice(map(self.construct_object, keys), mark)
@@ -85,15 +92,14 @@ class _Loader(yaml.SafeLoader):
 
         Raises:
             ConstructorError: its text is not of that tag.
+            ValueError: it is a number of too many digits.
 
         """
         kind, text = node.tag.removeprefix(CORE), str(self.construct_scalar(node))
         if not re.fullmatch(SCALARS[kind][0], text):
             raise yaml.constructor.ConstructorError(None, None, f"{text[:40]!r} is no {kind}", node.start_mark)
         if kind == "int" and len(text) > MOST_DIGITS:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"a number of {len(text)} digits, of at most {MOST_DIGITS}", node.start_mark
-            )
+            raise ValueError(_too_long(node.start_mark.line + 1, len(text)))
         if kind == "null":
             return None
         if kind == "bool":
@@ -180,6 +186,7 @@ def read_json(text: str) -> Any:
         _refuse_twice(key for key, _ in pairs)
         return dict(pairs)
 
+    _check_digits(_without_strings(text))
     try:
         data = json.loads(text, object_pairs_hook=without_doubles)
     except RecursionError:
@@ -192,9 +199,14 @@ def read_toml(text: str) -> dict[str, Any]:
     """Return what a TOML document holds.
 
     Raises:
-        ValueError: it is not valid, or is nested too deep.
+        ValueError: it is not valid, holds too much or is nested too deep.
 
     """
+    bare = _without_strings(text)
+    _check_digits(bare)
+    # The time that tomllib takes grows with the square of the parts of a dotted key.
+    if any(piece.count(".") >= MOST_LEVELS for piece in re.split(r"[^\w.\- \t]", bare)):
+        raise ValueError(TOO_DEEP)
     try:
         data = tomllib.loads(text)
     except RecursionError:
@@ -236,6 +248,21 @@ def _refuse_twice(keys: Iterable[Any], mark: yaml.Mark | None = None) -> None:
     if twice:
         problem = f"key {str(twice[0])[:40]!r} is given twice"
         raise ValueError(problem) if mark is None else yaml.constructor.ConstructorError(None, None, problem, mark)
+
+
+def _without_strings(text: str) -> str:
+    """Return JSON or TOML with a word in place of each string and comment, on as many lines."""
+    return STRINGS.sub(lambda found: "_" + "\n" * found[0].count("\n"), text)
+
+
+def _check_digits(bare: str) -> None:
+    for number in WHOLE_NUMBER.finditer(bare):
+        if len(number[0]) > MOST_DIGITS:
+            raise ValueError(_too_long(bare.count("\n", 0, number.start()) + 1, len(number[0])))
+
+
+def _too_long(line: int, digits: int) -> str:
+    return f"line {line} holds a number of {digits} digits; the limit is {MOST_DIGITS}"
 
 
 def _check_levels(data: Any, level: int = 1) -> None:

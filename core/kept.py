@@ -6,12 +6,13 @@ Shape suffixes: F = frames, C = latent channels, Y, X = latent rows, columns.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from PIL import Image
 
 from .blame import blaming
 from .budget.decoding import fit_decoding
-from .config import load_config
+from .config import Config, load_config
 from .decoding.frugal import decode_frugally
 from .decoding.writing import write_video
 from .errors import LongtakeError
@@ -26,8 +27,13 @@ from .footage import read_video
 from .generate import Result, load_for
 from .manager import Plugins, load_plugins, versions
 from .material import Material
-from .model import Model
+from .model import Model, choose_device
 from .run import timed
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from .facts import ModelFacts
 
 
 def decode_kept(
@@ -60,9 +66,9 @@ def decode_kept(
         read = [Named("the file of latents", path), *sources_of(config, plugins)]
         with reserved(output, read, overwrite=overwrite):
             check_limits(output, config)
+            choose_device(config.device)
             facts = agreed(model.facts, config.trained) if model else read_facts(config.model, config.trained)
-            if len(latents_FCYX) != config.frames:
-                raise LongtakeError(f"{path} holds {len(latents_FCYX)} frames, and its config {config.frames}")
+            _check_shape(path, latents_FCYX, config, facts)
             earlier, sound = read_video(Path(config.continues)) if config.continues else None, None
             if earlier is not None:
                 sound = sound_for(output, Path(config.continues or ""), config.output_fps or config.fps)
@@ -84,3 +90,13 @@ def decode_kept(
             write_record(output, record | {"command": again, "seconds": seconds})
     length = len(latents_FCYX) - shared + (len(earlier) if earlier is not None else 0)
     return Result(frames, latents_FCYX, config, timings, output, length)
+
+
+def _check_shape(path: Path, latents_FCYX: Tensor, config: Config, facts: ModelFacts) -> None:
+    assert config.frames and config.height and config.width
+    rows, columns = config.height // facts.vae_factor, config.width // facts.vae_factor
+    wanted = (config.frames, facts.latent_channels, rows, columns)
+    if tuple(latents_FCYX.shape) != wanted:
+        raise LongtakeError(
+            f"{path} holds latents of {tuple(latents_FCYX.shape)}; its config and model {facts.name!r} need {wanted}"
+        )

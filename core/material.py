@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -94,12 +95,18 @@ def say_if_foreign_to_toy(*pictures: Image.Image | None) -> None:
     own = (TOY_SIDE, TOY_SIDE)
     foreign = [each for each in pictures if each and each.size != own and not _is_example(each)]
     if foreign:
-        logger.warning(
-            "this is the embedded model, a toy of %dx%d pixels that knows five drawn worlds (pan, zoom, orbit, comet,"
-            " two) and no photographs: it will not show what is in your picture of %dx%d. Name a real model, such as"
-            " --model %s (in Python model=...), or try the toy with its own image: longtake generate %s",
-            *(*own, *foreign[0].size, REAL_MODEL, EXAMPLE),
-        )
+        say_once_of_toy(*foreign[0].size)
+
+
+@cache
+def say_once_of_toy(width: int, height: int) -> None:
+    """Warn of the toy, once in a process for each size of a picture."""
+    logger.warning(
+        "this is the embedded model, a toy of %dx%d pixels that knows five drawn worlds (pan, zoom, orbit, comet,"
+        " two) and no photographs: it will not show what is in your picture of %dx%d. Name a real model, such as"
+        " --model %s (in Python model=...), or try the toy with its own image: longtake generate %s",
+        *(TOY_SIDE, TOY_SIDE, width, height, REAL_MODEL, EXAMPLE),
+    )
 
 
 def _is_example(picture: Image.Image) -> bool:

@@ -28,7 +28,7 @@ def folder_of(name: str) -> Path | None:
     path = path_of(name)
     if path.is_dir():
         return path
-    if name.count("/") != 1 or name.startswith((".", "~", "/")):
+    if name.count("/") != 1 or name.startswith((".", "~", "/")) or name.endswith("/"):
         raise ModelError(
             f"model folder {name!r} does not exist; give a diffusers folder, a single .safetensors file, a "
             f"name on the model hub such as stabilityai/stable-video-diffusion-img2vid-xt, or {EMBEDDED!r}"
@@ -68,7 +68,7 @@ def hub_file(name: str, file: str) -> Path:
         return Path(hf_hub_download(name, file))
     except Exception as error:  # the hub's client raises its own, the HTTP library's and OSError
         raise ModelError(
-            f"model {name!r} is no local folder and could not be had from the model hub: {first_line(error)}"
+            f"model {name!r} is no local folder and could not be downloaded from the model hub: {first_line(error)}"
             f"{hub_hint(name)}"
         ) from None
 

@@ -4,7 +4,21 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterable
 from pathlib import Path
+
+
+class OfFile(tuple[float, ...]):
+    """Numbers that were read from a file, which they know, so that nothing is written in its place."""
+
+    path: Path | None = None
+
+    @classmethod
+    def at(cls, numbers: Iterable[float], path: Path | None) -> OfFile:
+        """Return numbers that were read from a path."""
+        made = cls(numbers)
+        made.path = path
+        return made
 
 
 def fault_of(path: Path, *, folder: bool = False) -> str | None:

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageSequence, UnidentifiedImageError
 
+from .arrays import map_array
 from .budget.devices import amount, free_memory
 from .errors import LongtakeError, printable
 from .image import read_image, too_large, upright_rgb
@@ -76,27 +77,10 @@ def read_array(path: Path) -> Frames:
         LongtakeError: it is damaged, or holds several arrays, Python objects, or more than there is memory for.
 
     """
-    with path.open("rb") as file:
-        beginning = file.read(6)
-    if beginning.startswith(b"PK"):
-        raise LongtakeError(
-            f"video {path} is an archive of arrays (.npz); save the one that holds the frames by itself, as .npy"
-        )
-    if beginning != b"\x93NUMPY":
-        raise LongtakeError(f"video {path} cannot be read: it is no array of numpy's; save it with numpy.save")
-    # Mapped rather than read: what a header claims beyond the end of the file is then found out at once.
     try:
-        with np.errstate(over="ignore"):  # of the size that it claims
-            array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except Exception as error:  # numpy raises whatever it stumbles over in a header
-        raise LongtakeError(
-            f"video {path} cannot be read: "
-            + (
-                "it holds Python objects, which may run any code when they are read; save numbers"
-                if "Python objects" in str(error)
-                else "its header does not fit its content; save it again, with numpy.save"
-            )
-        ) from None
+        array = map_array(path, "the frames")
+    except ValueError as error:
+        raise LongtakeError(f"video {path} {error}") from None
     if array.ndim == 4:
         _check_room(path, array.shape[0], (array.shape[2], array.shape[1]))
     return np.array(array, order="C") if array.dtype == np.uint8 else array

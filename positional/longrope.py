@@ -9,11 +9,19 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import torch
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    ValidatorFunctionWrapHandler,
+    WithJsonSchema,
+    WrapValidator,
+)
 from torch import Tensor
 
 from ..core.contracts import PositionalStrategy, Span
 from ..core.documents import read_text, read_yaml
+from ..core.readable import OfFile
 
 
 def _read(value: Any) -> Any:
@@ -29,6 +37,11 @@ def _read(value: Any) -> Any:
     if len(numbers) < 2:
         raise ValueError(f"file {value} must hold 2 or more factors, got {len(numbers)}")
     return numbers
+
+
+def _with_its_file(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+    numbers, path = validate(value), Path(value) if isinstance(value, str | Path) else getattr(value, "path", None)
+    return OfFile.at(numbers, path) if path else numbers
 
 
 def _listed(text: str) -> list[Any]:
@@ -60,6 +73,7 @@ Factors = Annotated[
     tuple[float, ...],
     BeforeValidator(_read),
     AfterValidator(_in_order),
+    WrapValidator(_with_its_file),
     WithJsonSchema({"anyOf": [LISTED, {"type": "string", "format": "path"}]}),
 ]
 

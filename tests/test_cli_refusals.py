@@ -86,7 +86,7 @@ BAD: dict[str, tuple[str, str, str, tuple[str, ...], tuple[str, ...]]] = {
         "start.png", "out.mp4", "{tiny}", ("--device", "cuda:99"), ("device 'cuda:99' is not available here; try cpu",),
     ),
     "preview that is no picture": (
-        "start.png", "out.mp4", "{tiny}", ("--preview", "p.docx"), ("preview p.docx must end in that of a picture",),
+        "start.png", "out.mp4", "{tiny}", ("--preview", "p.docx"), ("preview p.docx needs a picture's ending",),
     ),
 }  # fmt: skip
 
@@ -201,3 +201,14 @@ def test_ctrl_c_in_the_middle_is_a_sentence_and_leaves_only_the_preview(folder, 
     assert (folder / "p.png").exists()
     (folder / "p.png").unlink()
     assert contents(folder) == before
+
+
+def test_an_error_has_no_empty_line_before_it(cli, folder):
+    assert cli("generate", "nope.png", "-o", "a.mp4", code=2).stderr.startswith("error: image nope.png does not exist")
+
+
+def test_what_another_machine_would_do_may_be_looked_at(cli, folder):
+    asked = ("example", "--frames", "4", "--device", "cuda:7")
+    assert "device: cuda:7\n" in cli("config", *asked).stdout
+    assert "cuda:7" in cli("plan", *asked, "--json").stdout
+    assert "device 'cuda:7' is not available here" in cli("generate", *asked, "-o", "a.mp4", code=2).stderr

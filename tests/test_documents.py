@@ -134,8 +134,8 @@ def exploding(inner: str = "[{}]") -> str:
 @pytest.mark.parametrize(
     ("ending", "text", "said"),
     [
-        ("yaml", exploding(), "it holds more than 50000 values"),
-        ("yaml", exploding("{{<<: [{}]}}").replace("[x, x, x, x, x, x, x, x, x]", "{x: 1}"), "more than 50000 values"),
+        ("yaml", exploding(), "line 5 holds more than 50,000 values, counting each use of an alias"),
+        ("yaml", exploding("{{<<: [{}]}}").replace("[x, x, x, x, x, x, x, x, x]", "{x: 1}"), "more than 50,000 values"),
         ("yaml", "[" * 100_000, "nested more than 40 levels deep"),
         ("yaml", "- " * 5_000, "nested more than 40 levels deep"),
         ("json", '{"a":' * 100_000, "nested more than 40 levels deep"),
@@ -146,7 +146,12 @@ def exploding(inner: str = "[{}]") -> str:
         ("yaml", "motion: {name: keyframes, bucket: {1: 3, 0x1: 4}}", "key '1' is given twice"),
         ("json", '{"motion": {"name": "x", "name": "y"}}', "key 'name' is given twice"),
         ("toml", "frames = 3\nframes = 4", "Cannot overwrite a value"),
-        ("yaml", "frames: " + "9" * 5_000, "a number of 5000 digits"),
+        ("yaml", "fps: 2\nframes: " + "9" * 5_000, "line 2 holds a number of 5000 digits; the limit is 400"),
+        ("json", '{"a": 2,\n"frames": ' + "9" * 5_000 + "}", "line 2 holds a number of 5000 digits; the limit is 400"),
+        ("toml", 'fps = """\n"""\nframes = ' + "9" * 5_000, "line 3 holds a number of 5000 digits; the limit is 400"),
+        ("toml", "frames = 0x" + "f" * 5_000, "line 1 holds a number of 5002 digits; the limit is 400"),
+        ("toml", "a." * 100_000 + "b = 1", "nested more than 40 levels deep"),
+        ("toml", "['a' . " + '"a"  .' * 100_000 + "b]", "nested more than 40 levels deep"),
         ("yaml", "frames: !!int three", "'three' is no int"),
         ("yaml", "frames: !!python/object/apply:os.system [ls]", "could not determine a constructor"),
         ("yaml", "image: \x01", "special characters are not allowed"),
@@ -198,3 +203,7 @@ def test_what_is_no_file_is_never_waited_for(tmp_path):
 def test_toml_and_json_are_read_as_before():
     assert read_toml("a = 1e-5\n[b]\nc = [1, 2]") == {"a": 1e-5, "b": {"c": [1, 2]}}
     assert read_json('{"a": 1e-5, "b": {"c": [1, 2]}}') == {"a": 1e-5, "b": {"c": [1, 2]}}
+    long, dots = "9" * 5_000, "." * 100
+    assert read_json(json.dumps({"a": long, "b": f'"{dots}'})) == {"a": long, "b": f'"{dots}'}
+    assert read_toml(f'a = \'{long}\' # {long} {dots}\nb = """\n"{dots}\\""""') == {"a": long, "b": f'"{dots}"'}
+    assert read_toml("a = [" + "1.5, " * 100 + "]") == {"a": [1.5] * 100}

@@ -140,9 +140,9 @@ def test_a_preview_shows_the_video_after_every_step(run, tmp_path):
 
 
 def test_a_preview_that_cannot_be_written_is_refused_before_anything_is_computed(run, tmp_path):
-    with pytest.raises(OutputError, match=r"preview .*x\.what must end in that of a picture"):
+    with pytest.raises(OutputError, match=r"preview .*x\.what needs a picture's ending"):
         run(frames=5, preview=str(tmp_path / "x.what"))
-    with pytest.raises(OutputError, match="preview folder .* does not exist"):
+    with pytest.raises(OutputError, match="folder .* does not exist; make it first"):
         run(frames=5, preview=str(tmp_path / "no" / "x.png"))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -81,6 +82,18 @@ def piped(folder):
     os.mkfifo(folder / "unet" / f"{FILE}.safetensors")
 
 
+def averaged(*, alone: bool):
+    """Return what puts averages of a training into the UNet's weights, or in their place."""
+
+    def change(folder: Path) -> None:
+        path = folder / "unet" / f"{FILE}.safetensors"
+        held = load_file(path)
+        averages = {f"model_ema.{key}": each for key, each in held.items()}
+        save_file(averages if alone else held | {"model_ema.0": torch.zeros(1)}, path)
+
+    return change
+
+
 FOLDERS = {
     "a key less": (
         reweighted("unet", gone=1),
@@ -120,11 +133,21 @@ FOLDERS = {
     "no feature extractor": (without("feature_extractor"), "feature_extractor/preprocessor_config.json does not exist"),
     "no weights": (without(f"unet/{FILE}.safetensors"), f"its unet has no file named {FILE}.safetensors"),
     "a list": (written(CONFIG, b"[1]"), f"{CONFIG} holds no settings, but a list"),
-    "deep settings": (written(CONFIG, b"[" * 100_000), f"{CONFIG} cannot be read: it is nested too deep"),
+    "deep settings": (
+        written(CONFIG, b"[" * 100_000),
+        f"{CONFIG} cannot be read: a value is nested more than 40 levels deep",
+    ),
     "no JSON": (written(CONFIG, b"\xff\xfe{}"), f"{CONFIG} cannot be read: it is no JSON ('utf-8' codec"),
     "negative frames": (edited(CONFIG, num_frames=-4), "trained should be greater than 0, got -4"),
     "no whole frames": (edited(CONFIG, num_frames=1e308), "trained should be a valid integer, got 1e+308"),
-    "endless frames": (edited(CONFIG, num_frames=10**400), "unet config states num_frames=1000"),
+    "endless frames": (edited(CONFIG, num_frames=10**400), "holds a number of 401 digits; the limit is 400"),
+    "many frames": (edited(CONFIG, num_frames=10**300), "unet config states num_frames=1000"),
+    "a key twice": (written(CONFIG, b'{"num_frames": 4, "num_frames": 9}'), "read: key 'num_frames' is given twice"),
+    "averages alone": (
+        averaged(alone=True),
+        "its unet was saved in the middle of a training: it holds averaged weights (",
+    ),
+    "averages": (averaged(alone=False), "it holds averaged weights beside another set (1 keys such as model_ema.0),"),
     "endless size": (edited(CONFIG, sample_size=float("inf")), "sample_size should be a valid integer, got inf"),
     "negative channels": (edited(CONFIG, block_out_channels=[-32, 64]), "block_out_channels=[-32, 64]; what is needed"),
     "no channels": (edited(CONFIG, block_out_channels=[0, 0]), "block_out_channels=[0, 0]; what is needed"),

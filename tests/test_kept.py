@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from longtake import Config, generate
+from longtake import generate
 from longtake.core.errors import LongtakeError, OutputError
 from longtake.core.files.encoders import NpyFile
 from longtake.core.kept import decode_kept
@@ -107,14 +107,78 @@ def test_latents_that_are_kept_already_stay_and_without_room_beside_the_output_t
     assert len(os.listdir(tmp_path / "temporary")) == 1
 
 
-@pytest.mark.parametrize("what", ["missing", "text", "others", "no config"])
+@pytest.fixture
+def kept(tmp_path, image, tiny_model, builtins):
+    """Latents and the record of a run, and a function that writes other ones in their place."""
+    (tmp_path / "out").mkdir()
+    config = generate(image, model=tiny_model, plugins=builtins, output=tmp_path / "out" / "a.npy", **SMALL).config
+    record = json.loads((tmp_path / "out" / "a.npy.json").read_text()) | {"shared": 0}
+    latents_FCYX = torch.zeros(config.frames, 4, config.height // 4, config.width // 4)
+
+    def write(changed: dict[str, object], latents: object = None) -> Path:
+        path, told = tmp_path / "x.safetensors", changed.pop("text", json.dumps(record | changed))
+        save_file({"latents": latents_FCYX if latents is None else latents(latents_FCYX)}, path, {"longtake": told})
+        return path
+
+    write.config = record["config"]
+    return write
+
+
+@pytest.mark.parametrize(
+    ("changed", "latents", "said"),
+    [
+        ({"text": "[" * 100_000}, None, "nested more than 40 levels deep"),
+        ({"text": "[]"}, None, "its record has no config"),
+        ({"text": "?"}, None, "Expecting value"),
+        ({"config": {}}, None, "the config in its record has no frames"),
+        ({"config": {"frames": 9, "width": 32}}, None, "the config in its record has no height"),
+        ({"seconds": None}, None, "its record has no seconds, or one that means nothing"),
+        ({"seconds": {"load": "long"}}, None, "the seconds in its record are not numbers"),
+        ({"shared": -1}, None, "its record says that -1 frames belong to an earlier video, and 9 are there"),
+        ({"shared": 9}, None, "its record says that 9 frames belong"),
+        ({"shared": True}, None, "its record has no shared"),
+        ({}, lambda kept: kept / 0, "some of its numbers are not finite"),
+        ({}, lambda kept: kept.long(), r"must be \(F, C, Y, X\) in float32, got \(9, 4, 6, 8\) in int64"),
+        ({}, lambda kept: kept[0], r"got \(4, 6, 8\) in float32"),
+        ({}, lambda kept: kept[:0], r"got \(0, 4, 6, 8\) in float32"),
+    ],
+)
+def test_what_no_run_kept_is_refused_in_a_sentence(tmp_path, kept, builtins, changed, latents, said):
+    with pytest.raises(LongtakeError, match=f"x.safetensors holds no latents that longtake kept: .*{said}"):
+        decode_kept(kept(changed, latents), output=tmp_path / "out.npy", plugins=builtins)
+    assert not (tmp_path / "out.npy").exists()
+
+
+@pytest.mark.parametrize(
+    ("changed", "latents", "said"),
+    [
+        ({}, lambda kept: kept[:, :3].contiguous(), r"latents of \(9, 3, 6, 8\); .* need \(9, 4, 6, 8\)"),
+        ({}, lambda kept: kept[:5].contiguous(), r"latents of \(5, 4, 6, 8\); .* need \(9, 4, 6, 8\)"),
+        ({"device": "toaster"}, None, "toaster"),
+    ],
+)
+def test_what_does_not_fit_its_config_is_refused_before_a_model_is_loaded(
+    tmp_path, monkeypatch, kept, tiny_folder, builtins, changed, latents, said
+):
+    path = kept({"config": kept.config | {"model": str(tiny_folder)} | changed}, latents)
+    monkeypatch.setattr("longtake.core.kept.load_for", lambda *_: pytest.fail("the model is loaded"))
+    with pytest.raises(LongtakeError, match=said):
+        decode_kept(path, output=tmp_path / "out.npy", plugins=builtins)
+
+
+@pytest.mark.parametrize("what", ["missing", "pipe", "text", "others"])
 def test_what_holds_no_kept_latents_is_a_sentence(tmp_path, builtins, what):
     path = tmp_path / "x.safetensors"
-    if what == "text":
+    said = "holds no latents that longtake kept: it has no latents, or no record"
+    if what == "missing":
+        said = "file of latents .*x.safetensors does not exist"
+    elif what == "pipe":
+        os.mkfifo(path)
+        said = "file of latents .*x.safetensors cannot be read: it is a pipe"
+    elif what == "text":
         path.write_text("no tensors")
-    elif what != "missing":
-        metadata = {"longtake": json.dumps({"config": Config().dump()})} if what == "no config" else None
-        save_file({"latents": torch.zeros(1, 4, 3, 3)}, path, metadata)
-    with pytest.raises(LongtakeError, match="do not exist" if what == "missing" else "holds no latents that longtake"):
+    else:
+        save_file({"latents": torch.zeros(1, 4, 3, 3)}, path)
+    with pytest.raises(LongtakeError, match=said):
         decode_kept(path, output=tmp_path / "out.npy", plugins=builtins)
     assert not (tmp_path / "out.npy").exists()

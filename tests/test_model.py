@@ -204,8 +204,15 @@ def test_parts_that_do_not_fit_each_other_are_found_when_loading(folder):
         load_model(str(folder), device="cpu")
 
 
+def test_a_name_that_ends_as_a_folder_is_looked_for_nowhere_else():
+    with pytest.raises(ModelError, match="^model folder 'nope/' does not exist; (?!.*hf download)"):
+        read_facts("nope/")
+
+
 def test_a_name_on_the_hub_that_cannot_be_had_says_what_to_do():
-    with pytest.raises(ModelError, match=r"(?s)'someone/some-svd' is no local folder and could not be had .*licence"):
+    with pytest.raises(
+        ModelError, match=r"(?s)'someone/some-svd' is no local folder and could not be downloaded .*licence"
+    ):
         read_facts("someone/some-svd")
 
 

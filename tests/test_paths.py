@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import os
@@ -10,13 +11,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from pydantic import Field
 
 import longtake
 from longtake import generate, hookimpl, open_video
 from longtake.core.config import Config, load_config
+from longtake.core.contracts import NoiseSchedule
 from longtake.core.errors import OutputError
 from longtake.core.files.limits import LIMITS, check_limits, check_preview
-from longtake.core.files.sources import Named, check_apart, sources_of
+from longtake.core.files.picture import check_picture
+from longtake.core.files.sidecar import with_absolute_paths
+from longtake.core.files.sources import Named, check_apart, sources_of, strategy_files
 from longtake.core.files.video import check_output
 from longtake.core.files.whole import check_file, whole_file
 from longtake.core.manager import add_plugin
@@ -73,6 +78,12 @@ def test_an_output_by_any_name_is_no_input(here, written):
         check_apart([Named("output", written(here))], [Named("the start image", here / "photo.webp")])
 
 
+def test_it_is_the_preview_that_gets_another_name(here):
+    (here / "photo.webp").touch()
+    with pytest.raises(OutputError, match="preview .* would take .*; give the preview another name"):
+        check_apart([Named("preview", Path("photo.webp"))], [Named("the start image", here / "photo.webp")])
+
+
 def test_a_name_that_is_not_there_yet_counts_too(here):
     (here / "link").symlink_to("new.npy")
     with pytest.raises(OutputError, match="preview new.npy takes the place of output link"):
@@ -101,6 +112,47 @@ def test_everything_that_a_generation_reads_is_known(here, builtins, plugins_wit
     assert [named.role for named in sources_of(Config())] == ["the model"]
     picture.save(here / "opened.png")
     assert Path("opened.png") in [named.path for named in sources_of(Config(), None, Image.open("opened.png"))]
+
+
+class Files(NoiseSchedule):
+    """Has files at several depths."""
+
+    name = "files"
+    several: tuple[Path, ...] = ()
+    inner: NoiseSchedule | None = None
+    by_name: dict[str, Path] = Field(default={})
+
+    def noise(self, shape_BFCYX, sources_F, generator):
+        """Never asked."""
+        raise NotImplementedError
+
+
+def test_files_within_options_are_known_and_recorded_by_whole_paths(here):
+    strategy = Files(several=["a", "b"], inner=Files(by_name={"x": "c"}))
+    assert {str(path) for path in strategy_files(strategy)} == {"a", "b", "c"}
+    config = with_absolute_paths(Config(noise=strategy))
+    assert set(strategy_files(config.noise)) == {here / "a", here / "b", here / "c"}
+
+
+def test_a_file_whose_numbers_were_read_is_known(here, builtins):
+    (here / "f.json").write_text("[1, 2, 4]")
+    data = {"positional": {"name": "longrope", "factors": "f.json"}}
+    config = load_config(data, builtins.registry)
+    again = load_config({"positional": config.positional}, builtins.registry)
+    for each in (config, again, copy.deepcopy(config), config.model_copy()):
+        assert Named("a file of positional", Path("f.json")) in sources_of(each)
+    listed = load_config({"positional": {"name": "longrope", "factors": [1, 2, 4]}}, builtins.registry)
+    assert listed == config
+    assert listed.dump() == config.dump()
+    assert list(with_absolute_paths(config).dump()["positional"]["factors"]) == [1, 2, 4]
+
+
+def test_a_picture_that_was_opened_as_a_file_is_no_output(here, picture, builtins):
+    picture.save("w.webp")
+    before = (here / "w.webp").read_bytes()
+    with open("w.webp", "rb") as file, Image.open(file) as opened, pytest.raises(OutputError, match=KEPT):
+        generate(opened, output="w.webp", overwrite=True, plugins=builtins, frames=4, steps=1)
+    assert (here / "w.webp").read_bytes() == before
 
 
 CASES = {
@@ -141,12 +193,17 @@ def test_no_command_destroys_what_it_reads(cli, folder, picture, case):
 
 
 NAMES = {
-    "empty": ("", "is no name of a file"),
-    "here": (".", "is no name of a file"),
-    "root": ("/", "is no name of a file"),
-    "above": ("..", "is no name of a file"),
-    "ending": (".mp4", "is no name of a file"),
-    "long": ("n" * 246 + ".mp4", "its name has 250 bytes; with what is added to it for the record, "),
+    "empty": ("", "is not a file name"),
+    "here": (".", "is not a file name"),
+    "root": ("/", "is not a file name"),
+    "above": ("..", "is not a file name"),
+    "ending": (".mp4", "is not a file name"),
+    "long": (
+        "n" * 246 + ".mp4",
+        "its name is 250 bytes long; this folder allows 2[0-9]{2}, because the record adds an ending",
+    ),
+    "path": ("x/" * 3000 + "a.mp4", r"cannot write x/x/.*\.\.\.: File name too long"),
+    "ring": ("ring", "ring is a link that leads nowhere, which no folder can replace; remove the link"),
     "pipe": ("pipe.mp4", "is a device or a pipe and is not replaced"),
     "record": ("r.mp4", "r.mp4.json is a folder, and the record of r.mp4 would have its name"),
     "link": ("link", "is a link to the folder "),
@@ -161,10 +218,29 @@ def test_a_name_that_cannot_be_written_is_a_sentence(here, case):
     for made in ("r.mp4.json", "folder"):
         Path(made).mkdir()
     Path("link").symlink_to("folder")
+    Path("ring").symlink_to("ring")
     before = sorted(os.listdir())
     with pytest.raises(OutputError, match=said):
         check_output(Path(name), overwrite=True)
     assert sorted(os.listdir()) == before
+
+
+@pytest.mark.parametrize("check", [check_file, check_preview, check_picture])
+def test_a_name_that_is_too_long_is_a_sentence_for_every_file(here, check):
+    for size in (248, 255, 256, 1000):
+        with pytest.raises(
+            OutputError, match=f"its name is {size} bytes long; this folder allows 2.., because it grows"
+        ):
+            check(Path("n" * (size - 4) + ".png"))
+    with pytest.raises(OutputError, match="File name too long"):
+        check(Path("x/" * 3000 + "a.png"))
+    check(Path("n" * 200 + ".png"))
+
+
+def test_a_link_that_leads_nowhere_is_something_that_is_there(here):
+    Path("ring.npy").symlink_to("ring.npy")
+    with pytest.raises(OutputError, match=r"ring.npy exists; say --overwrite"):
+        check_output(Path("ring.npy"), overwrite=False)
 
 
 def test_pipes_and_folders_are_no_files_to_replace(here):
@@ -185,7 +261,7 @@ def check_preview_of(name: str, make: object) -> None:
 
 @pytest.mark.parametrize("name", ["p.h5", "p.xbm", "p.txt", "p"])
 def test_a_preview_of_an_ending_that_is_only_read_or_holds_no_colours_is_refused(here, name):
-    with pytest.raises(OutputError, match=f"preview {name} must end in that of a picture, such as .png; known: .*jpg"):
+    with pytest.raises(OutputError, match=f"preview {name} needs a picture's ending, such as .png, .jpg or .webp$"):
         check_preview(Path(name))
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 import torch
 
-from longtake import Model, apply, generate, installed, load_model, read_facts
+from longtake import Model, apply, generate, installed, load_config, load_model, read_facts
 from longtake.core.errors import ConfigError, ImageError, LongtakeError, first_line, headline
 from longtake.positional.linear import Linear
 
@@ -21,6 +22,20 @@ def test_a_path_is_as_good_as_a_name(tiny_folder, image, tmp_path):
     assert torch.equal(made.latents, generate(image, model=str(tiny_folder), **SMALL).latents)
     assert read_facts(tiny_folder) == read_facts(str(tiny_folder))
     assert load_model(tiny_folder, device="cpu").facts.name == str(tiny_folder)
+
+
+def test_every_file_of_a_config_may_be_a_path(tiny_model, image, tmp_path, builtins):
+    image.save(tmp_path / "end.png")
+    files = {"end_image": tmp_path / "end.png", "preview": tmp_path / "seen.png"}
+    made = generate(image, model=tiny_model, **files, **SMALL)
+    assert {name: getattr(made.config, name) for name in files} == {name: str(path) for name, path in files.items()}
+    assert (tmp_path / "seen.png").exists()
+    names = ("image", "end_image", "continues", "preview", "model")
+    config = load_config({name: Path("a", name) for name in names}, builtins.registry)
+    assert [getattr(config, name) for name in names] == [os.path.join("a", name) for name in names]
+    for name in names:
+        with pytest.raises(ConfigError, match=f"{name}: should be a path or its name, got b'x'"):
+            load_config({name: b"x"}, builtins.registry)
 
 
 @pytest.mark.parametrize(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import os
 
 import numpy as np
 import pytest
 import torch
+from hostile import array, npy, npz
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -134,6 +136,23 @@ def test_noise_of_a_file_is_as_it_lies_there(files, name):
         ({"path": "noise.npy", "first": 3}, r"must hold 10 frames"),
         ({"path": "complex.npy"}, "noise file complex.npy must hold real numbers, got complex ones"),
         ({"path": "broken.npy"}, "noise file broken.npy cannot be read"),
+        (
+            {"path": "zip.npy"},
+            "noise file zip.npy is an archive of arrays .*; save the one that holds the noise by itself",
+        ),
+        (
+            {"path": "objects.npy"},
+            "noise file objects.npy cannot be read: it holds Python objects, which may run any code",
+        ),
+        (
+            {"path": "huge.npy"},
+            "noise file huge.npy cannot be read: its header does not fit its content; save it again",
+        ),
+        ({"path": "text.npy"}, "noise file text.npy must hold real numbers, got <U1"),
+        ({"path": "flat.npy"}, r"noise file flat.npy must hold \(F, C, Y, X\) or \(1, F, C, Y, X\), got \(7,\)"),
+        ({"path": "sparse.pt"}, "noise file sparse.pt must hold a dense tensor, with its numbers"),
+        ({"path": "junk.pt"}, "noise file junk.pt cannot be read: "),
+        ({"path": "pipe.npy"}, "noise file pipe.npy cannot be read: it is a pipe"),
         ({"path": "two.safetensors"}, "must hold one tensor, got 2 things"),
         ({"path": "nan.npy"}, "holds numbers that are not finite"),
     ],
@@ -147,8 +166,20 @@ def test_a_file_that_does_not_do_is_refused(files, monkeypatch, options, message
     spoilt = np.zeros((7, 4, 3, 5), dtype=np.float32)
     spoilt[6, 3, 2, 4] = np.nan  # one number is enough
     np.save(folder / "nan.npy", spoilt)
+    (folder / "zip.npy").write_bytes(npz())
+    (folder / "objects.npy").write_bytes(array(np.array([1, {}], dtype=object)))
+    (folder / "huge.npy").write_bytes(npy("{'shape': (10000000, 4, 300, 500), 'descr': '<f4', 'fortran_order': False}"))
+    np.save(folder / "text.npy", np.array(["a"]))
+    np.save(folder / "flat.npy", np.zeros(7))
+    torch.save(torch.zeros(7, 4, 3, 5).to_sparse(), folder / "sparse.pt")
+    (folder / "junk.pt").write_text("junk")
+    os.mkfifo(folder / "pipe.npy")
     with pytest.raises(ConfigError, match=message):
         noise(File(**options), (1, 7, 4, 3, 5))
+    # And before a model is loaded.
+    said = "must hold" if options["path"] == "noise.npy" else message
+    with pytest.raises(ConfigError, match=said):
+        File(**options).sources(Span(frames=7, trained=14), torch.Generator())
 
 
 def test_what_a_generation_started_from_starts_another(tiny_model, picture, builtins, tmp_path):

@@ -6,6 +6,11 @@ import subprocess
 import sys
 
 import pytest
+from click.testing import CliRunner
+
+from longtake.core.cli.commands import generate_command
+from longtake.core.cli.threads import check_threads
+from longtake.core.errors import LongtakeError
 
 ENTRY = """
 import os, sys
@@ -29,6 +34,17 @@ def test_threads_are_set_and_recorded(cli, folder):
 @pytest.mark.parametrize("threads", ["0", "-1", "two"])
 def test_threads_must_be_a_positive_number(cli, threads):
     assert "--threads" in cli("generate", "example", "-o", "a.npy", "--threads", threads, code=2).stderr
+
+
+def test_more_threads_than_are_of_use_are_refused():
+    most = 4 * os.cpu_count()
+    check_threads(most)
+    with pytest.raises(
+        LongtakeError, match=f"--threads 99999 is more than {most}, 4 for each of the {os.cpu_count()} "
+    ):
+        check_threads(99_999)
+    done = CliRunner().invoke(generate_command, ["example", "--threads", "99999"])
+    assert isinstance(done.exception, LongtakeError)
 
 
 @pytest.mark.parametrize(("environment", "policy"), [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")])

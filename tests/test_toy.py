@@ -10,7 +10,7 @@ from PIL import Image
 
 from longtake import generate, load_model
 from longtake.core.image import example_image
-from longtake.core.material import TOY_SIDE
+from longtake.core.material import TOY_SIDE, say_once_of_toy
 from longtake.plugins.proving.worlds import SIDE, WORLDS
 
 SAID = "this is the embedded model, a toy of 32x32 pixels that knows five drawn worlds (pan, zoom, orbit, comet, two)"
@@ -67,7 +67,9 @@ def test_python_is_told_too_also_with_a_loaded_model(picture, caplog):
     for image in (WORLD, Image.open(example_image()), "example"):
         generate(image, model=model, **asked)
     assert not caplog.records
-    generate(picture, model=model, **asked)
+    say_once_of_toy.cache_clear()  # as in a new process
+    for _ in range(2):
+        generate(picture, model=model, **asked)
     told = [record for record in caplog.records if SAID in record.getMessage()]
     assert len(told) == 1
     assert (told[0].name, told[0].levelno) == ("longtake", logging.WARNING)

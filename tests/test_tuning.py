@@ -216,6 +216,22 @@ class TestCommand:
         assert done.exit_code == 0, done.output
         assert (tmp_path / "trials.csv").read_text().startswith("trial,speed,motion.strength\n0,")
 
+    def test_a_preview_takes_the_place_of_nothing(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        Image.new("RGB", (32, 32)).save("photo.jpg")
+        with pytest.raises(LongtakeError, match=r"preview photo.jpg would take the place of the start image"):
+            raise self.run("photo.jpg", "--preview", "photo.jpg", "--out", "study").exception
+        assert [path.name for path in tmp_path.iterdir()] == ["photo.jpg"]
+
+    def test_a_trial_that_fails_prints_no_traceback(self, tmp_path, monkeypatch):
+        def fail(*_: object) -> None:
+            raise LongtakeError("no room")
+
+        monkeypatch.setattr("longtake.plugins.proving.tuning.goals.generate", lambda *_, **__: fail())
+        done = self.run("example", "--out", tmp_path, "--frames", 5, "--steps", 1)
+        assert isinstance(done.exception, LongtakeError)
+        assert "Traceback" not in done.output
+
     def test_what_is_to_be_tuned_must_be_named(self, tmp_path):
         with pytest.raises(LongtakeError, match="name an image to tune on, or --worlds N"):
             raise self.run("--out", tmp_path).exception

@@ -150,14 +150,29 @@ def _check_kind(checkpoint: Checkpoint) -> None:
             f"checkpoint {checkpoint.name!r} is quantised: {len(quantised)} of its keys are scales, such as"
             f" {some_of(quantised)}, which longtake does not read; take one in float16, bfloat16 or float32"
         )
-    averages = checkpoint.under(EMA)
-    if averages:
-        beside = " beside another set" if checkpoint.under(UNET) else ""
+    if fault := fault_of_averages(list(checkpoint.shapes), UNET):
         raise ModelError(
-            f"checkpoint {checkpoint.name!r} was saved in the middle of a training: it holds averaged weights{beside}"
-            f" ({len(averages)} keys such as {some_of(averages[:1])}), which longtake does not read; save the set you"
-            f" want under {UNET} alone, or take a published file. {WHOLE[0].upper()}{WHOLE[1:]}"
+            f"checkpoint {checkpoint.name!r} {fault}; save the set you want under {UNET} alone, or take a published"
+            f" file. {WHOLE[0].upper()}{WHOLE[1:]}"
         )
+
+
+def fault_of_averages(keys: list[str], other: str = "") -> str | None:
+    """Return why keys are no use if some are averages of a training, as the end of a sentence, or None.
+
+    Args:
+        keys: of the weights.
+        other: how the keys of the weights that are no averages begin.
+
+    """
+    averages = [key for key in keys if key.startswith(EMA)]
+    if not averages:
+        return None
+    beside = " beside another set" if any(key.startswith(other) for key in set(keys) - set(averages)) else ""
+    return (
+        f"was saved in the middle of a training: it holds averaged weights{beside} ({len(averages)} keys such as"
+        f" {some_of(averages[:1])}), which longtake does not read"
+    )
 
 
 def _check_parts(checkpoint: Checkpoint) -> None:

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..documents import read_json
 from ..errors import ModelError, printable
 from ..readable import fault_of
-from .contents import fault_of_numbers, read_header, said_of_keys
+from .contents import fault_of_averages, fault_of_numbers, read_header, said_of_keys
 from .expected import shapes_of
 from .foreign import refusal_of_pickle
 
@@ -40,11 +41,11 @@ def read_config(path: Path) -> dict[str, Any]:
     if path.stat().st_size > CONFIG_MOST:
         raise ValueError(f"cannot be read: it has {path.stat().st_size} bytes, too many for settings")
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except RecursionError:
-        raise ValueError("cannot be read: it is nested too deep") from None
-    except (OSError, ValueError) as error:
+        data = read_json(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ValueError(f"cannot be read: it is no JSON ({error})") from None
+    except ValueError as error:
+        raise ValueError(f"cannot be read: {error}") from None
     if not isinstance(data, dict):
         raise ValueError(f"holds no settings, but {_kind(data)}")
     return data
@@ -168,6 +169,8 @@ def _fault_of_part(place: Path, part: str, variant: str | None, like: Mapping[st
             return f"{part}/{file.name} {error}"
         shapes |= more[0]
         dtypes |= more[1]
+    if fault := fault_of_averages(list(shapes)):
+        return f"its {part} {fault}; take a published model, or save the set you want under its own keys"
     unexpected = [key for key in shapes if key not in like and key != IGNORED]
     if said := said_of_keys([key for key in like if key not in shapes], unexpected):
         return f"the weights of its {part} are not whole; {said}"

@@ -121,7 +121,7 @@ def plan_command(
     """Show what a generation would do, without loading a model: positions, windows, noise, guidance, sigmas, memory."""
     with stdout_to_stderr():
         read = config_file_of(options)
-        config, facts = _resolved(plugins, image, options, elsewhere=True)
+        config, facts = _resolved(plugins, image, options)
         if output:
             check_picture(output, [*read, *sources_of(config, plugins)])
         if config.steps is not None and step > config.steps:
@@ -193,10 +193,8 @@ def schema_command(plugins: Plugins, /, as_json: bool, **_: bool) -> None:
     click.echo(json.dumps(config_schema(plugins.registry), indent=2))
 
 
-def _resolved(
-    plugins: Plugins, image: str | None, options: dict[str, Any], *, elsewhere: bool = False
-) -> tuple[Any, Any]:
-    """Return the config with nothing left to choose, and the facts of its model."""
+def _resolved(plugins: Plugins, image: str | None, options: dict[str, Any]) -> tuple[Any, Any]:
+    """Return the config with nothing left to choose, its device that of any machine, and the facts of its model."""
     config = asked_config(plugins.registry, image, options)
     facts = read_facts(config.model, config.trained, config.variant)
     portrait = False
@@ -204,7 +202,7 @@ def _resolved(
         portrait = read_material(config.image, config).portrait
     elif config.end_image:
         read_image(config.end_image)
-    return resolve(config, facts, plugins.registry, portrait=portrait, elsewhere=elsewhere), facts
+    return resolve(config, facts, plugins.registry, portrait=portrait, elsewhere=True), facts
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:

@@ -57,9 +57,11 @@ class ProgressDisplay:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is not None:  # a bar that stands still would be taken for one that goes on
-            self.bars.live.transient = True
-        self.bars.stop()
+        if error is None:
+            self.bars.stop()
+            return
+        self.bars.live.transient = True  # a bar that stands still would be taken for one that goes on
+        self.bars.live.stop()  # that of the bars prints an empty line where there is no terminal
 
     @hookimpl
     def longtake_run_started(self, run: Run) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import rich_click as click
 
+from ..errors import LongtakeError
+
+MOST_PER_CORE = 4  # more threads only wait for each other
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -23,6 +27,22 @@ def threads_option(command: Command) -> Command:
 
 def _use_threads(_: click.Context, __: click.Parameter, threads: int | None) -> None:
     if threads is not None:
+        check_threads(threads)
         import torch
 
         torch.set_num_threads(threads)
+
+
+def check_threads(threads: int) -> None:
+    """See that a number of threads is one that a machine can start.
+
+    Raises:
+        LongtakeError: it is beyond any use; the message says what is not.
+
+    """
+    cores = os.cpu_count() or 1
+    if threads > MOST_PER_CORE * cores:
+        raise LongtakeError(
+            f"--threads {threads} is more than {MOST_PER_CORE * cores}, {MOST_PER_CORE} for each of the {cores} cores"
+            " of this machine"
+        )

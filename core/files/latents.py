@@ -15,16 +15,22 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from ..errors import LongtakeError, OutputError
+from ..config import STRATEGY_KINDS
+from ..documents import read_json
+from ..errors import LongtakeError, OutputError, headline
+from ..readable import fault_of
 from .whole import whole_file
 
 logger = logging.getLogger("longtake")
 
 ENDING = ".latents.safetensors"
 KEY = "longtake"  # of the metadata
+# What the config of a run always has: a record without it was not made by a run.
+RESOLVED = ("frames", "width", "height", "seed", "steps", "motion_bucket", "dtype", "device", *STRATEGY_KINDS)
 
 
 @contextmanager
@@ -85,13 +91,38 @@ def read_latents(path: Path) -> tuple[Tensor, dict[str, Any]]:
         LongtakeError: the file is not there, cannot be read, or holds something else.
 
     """
+    if fault := fault_of(path):
+        raise LongtakeError(f"file of latents {path} {fault}")
     try:
         with safe_open(path, "pt") as file:
-            latents_FCYX, data = file.get_tensor("latents"), json.loads((file.metadata() or {})[KEY])
-            if latents_FCYX.ndim != 4 or not isinstance(data["config"], dict) or not isinstance(data["shared"], int):
-                raise ValueError
-    except FileNotFoundError:
-        raise LongtakeError(f"latents {path} do not exist") from None
-    except (OSError, SafetensorError, KeyError, ValueError, TypeError):
-        raise LongtakeError(f"{path} holds no latents that longtake kept") from None
+            latents_FCYX, data = file.get_tensor("latents"), read_json((file.metadata() or {})[KEY])
+        fault = _fault_of_latents(latents_FCYX) or _fault_of_record(data, len(latents_FCYX))
+    except (SafetensorError, KeyError):
+        fault = "it has no latents, or no record"
+    except (OSError, ValueError) as error:
+        fault = headline(error)
+    if fault:
+        raise LongtakeError(f"{path} holds no latents that longtake kept: {fault}")
     return latents_FCYX, data
+
+
+def _fault_of_latents(latents_FCYX: Tensor) -> str | None:
+    if latents_FCYX.dtype != torch.float32 or latents_FCYX.ndim != 4 or not latents_FCYX.numel():
+        shape, dtype = tuple(latents_FCYX.shape), str(latents_FCYX.dtype).removeprefix("torch.")
+        return f"they must be (F, C, Y, X) in float32, got {shape} in {dtype}"
+    return None if torch.isfinite(latents_FCYX).all() else "some of its numbers are not finite"
+
+
+def _fault_of_record(data: Any, frames: int) -> str | None:
+    kinds = {"config": dict, "shared": int, "seconds": dict}
+    wrong = [key for key, kind in kinds.items() if not (isinstance(data, dict) and type(data.get(key)) is kind)]
+    if wrong:
+        return f"its record has no {wrong[0]}, or one that means nothing"
+    unsaid = [key for key in RESOLVED if data["config"].get(key) is None]
+    if unsaid:
+        return f"the config in its record has no {unsaid[0]}"
+    if not all(type(seconds) in (int, float) for seconds in data["seconds"].values()):
+        return "the seconds in its record are not numbers"
+    if not 0 <= data["shared"] < frames:
+        return f"its record says that {data['shared']} frames belong to an earlier video, and {frames} are there"
+    return None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from PIL import Image
 
 from ..errors import OutputError
+from .names import check_place
 
 if TYPE_CHECKING:
     from ..config import Config
@@ -65,16 +66,15 @@ def check_preview(path: Path) -> None:
     """Find out whether a picture of a run can be written under a name.
 
     Raises:
-        OutputError: its ending is none that Pillow writes colours to, or its folder does not exist.
+        OutputError: its ending is none that Pillow writes colours to, its folder does not exist, or its name is too
+            long.
 
     """
     if not _can_be_saved(path.suffix.lower()):
-        known = sorted(filter(_can_be_saved, Image.registered_extensions()))
-        raise OutputError(f"preview {path} must end in that of a picture, such as .png; known: {', '.join(known)}")
+        raise OutputError(f"preview {path} needs a picture's ending, such as .png, .jpg or .webp")
+    check_place(path)
     if path.exists() and not path.is_file():
         raise OutputError(f"preview {path} is a folder, a device or a pipe, which is not replaced")
-    if not path.parent.is_dir():
-        raise OutputError(f"preview folder {path.parent} does not exist; make it first")
 
 
 def _can_be_saved(ending: str) -> bool:

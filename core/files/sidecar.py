@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ..config import EMBEDDED, STRATEGY_KINDS, Config
+from ..contracts import Strategy
 from ..documents import on_one_line
 from .sources import strategy_files
 from .video import sidecar_path
@@ -95,11 +96,19 @@ def with_absolute_paths(config: Config) -> Config:
         paths["model"] = config.model
     absolute: dict[str, Any] = {key: os.path.abspath(path) for key, path in paths.items() if path}
     for kind in STRATEGY_KINDS:
-        strategy = getattr(config, kind)
-        files = {key: Path(os.path.abspath(value)) for key, value in strategy or () if isinstance(value, Path)}
-        if files:
-            absolute[kind] = strategy.model_copy(update=files)
+        absolute[kind] = _absolute(getattr(config, kind))
     return config.model_copy(update=absolute)
+
+
+def _absolute(value: Any) -> Any:
+    """Return an option of a strategy with the paths in it, at any depth, as they mean the same from any folder."""
+    if isinstance(value, Path):
+        return Path(os.path.abspath(value))
+    if isinstance(value, Strategy) and any(strategy_files(value)):
+        return value.model_copy(update={key: _absolute(each) for key, each in value})
+    if type(value) in (list, tuple, set, frozenset):
+        return type(value)(map(_absolute, value))
+    return {key: _absolute(each) for key, each in value.items()} if isinstance(value, dict) else value
 
 
 def command(config: Config, output: Path, plugins: dict[str, str]) -> str | None:

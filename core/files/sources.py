@@ -13,6 +13,7 @@ from ..config import EMBEDDED, STRATEGY_KINDS, Config
 from ..contracts import Strategy
 from ..errors import OutputError
 from ..places import embedded_model
+from ..readable import OfFile
 
 if TYPE_CHECKING:
     from ..manager import Plugins
@@ -39,7 +40,7 @@ def sources_of(config: Config, plugins: Plugins | None = None, picture: object =
 
     """
     found = [
-        Named("the start image", Path(config.image or getattr(picture, "filename", None) or "")),
+        Named("the start image", Path(config.image) if config.image else _file_of(picture)),
         Named("the end image", Path(config.end_image or "")),
         Named("the video that is continued", Path(config.continues or "")),
         Named("the model", embedded_model() if config.model == EMBEDDED else Path(config.model).expanduser()),
@@ -51,13 +52,23 @@ def sources_of(config: Config, plugins: Plugins | None = None, picture: object =
     return [named for named in found if named.path != Path() and os.path.exists(named.path)]
 
 
-def strategy_files(strategy: Strategy | None) -> Iterator[Path]:
-    """Yield the files that are options of a strategy, or of a strategy within it."""
-    for _, value in strategy or ():
-        if isinstance(value, Path):
-            yield value
-        elif isinstance(value, Strategy):
-            yield from strategy_files(value)
+def strategy_files(options: object) -> Iterator[Path]:
+    """Yield the files that are options of a strategy, or lie within its options, or from which these were read."""
+    if isinstance(options, Path):
+        yield options
+    elif isinstance(options, OfFile):
+        yield from [options.path] if options.path else []
+    else:
+        inner = dict(options) if isinstance(options, Strategy) else options
+        if isinstance(inner, dict | list | tuple | set | frozenset):
+            for value in inner.values() if isinstance(inner, dict) else inner:
+                yield from strategy_files(value)
+
+
+def _file_of(picture: object) -> Path:
+    """Return the file that PIL opened an image from, by its name or as a file that was open, if any."""
+    name = getattr(picture, "filename", None) or getattr(getattr(picture, "fp", None), "name", None)
+    return Path(os.fsdecode(name)) if isinstance(name, str | bytes | os.PathLike) else Path()
 
 
 def _code(plugins: Plugins) -> Iterator[tuple[str, Path]]:
@@ -96,7 +107,8 @@ def check_apart(written: Sequence[Named], sources: Iterable[Named] = ()) -> None
             for file in files:
                 if _takes_place_of(path, file):
                     raise OutputError(
-                        f"{role} {path} would take the place of {source.role}, {file}; give the output another name"
+                        f"{role} {path} would take the place of {source.role}, {file}; give the"
+                        f" {'preview' if role == 'preview' else 'output'} another name"
                     )
 
 

@@ -16,6 +16,7 @@ from av.error import FFmpegError
 from ..errors import OutputError
 from .claims import claimed, older_of, part_of, remove
 from .encoders import CODECS, Encoder, encoder_for
+from .names import check_place
 
 Answer = TypeVar("Answer")
 
@@ -35,7 +36,7 @@ def check_name(output: Path) -> None:
 
     """
     if output.name in ("", "..") or output.name.lower() in ENDINGS:
-        raise OutputError(f"output '{output}' is no name of a file; give one such as out.mp4, or that of a new folder")
+        raise OutputError(f"output '{output}' is not a file name; give one such as out.mp4, or that of a new folder")
     try:
         os.path.abspath(output).encode("utf-8")
     except UnicodeEncodeError:
@@ -48,18 +49,7 @@ def check_name(output: Path) -> None:
             f"output {output} has an ending that is not known; known: {', '.join(ENDINGS)}, "
             f"or no ending for a folder of PNGs"
         )
-    if not output.parent.is_dir():
-        if output.parent.exists():
-            raise OutputError(f"cannot write {output}: {output.parent} is a file, not a folder")
-        raise OutputError(f"folder {output.parent} does not exist; make it first")
-    for path in (part_of(output), part_of(sidecar_path(output))):
-        longest = os.pathconf(output.parent, "PC_NAME_MAX") if hasattr(os, "pathconf") else 255
-        if len(os.fsencode(path.name)) > longest:
-            least = len(os.fsencode(output.name)) - (len(os.fsencode(path.name)) - longest)
-            raise OutputError(
-                f"cannot write {output.name[:20]}…: its name has {len(os.fsencode(output.name))} bytes; with what is"
-                f" added to it for the record, {least} are possible in that folder"
-            )
+    check_place(output, [sidecar_path(output)], "the record adds an ending")
 
 
 def check_output(output: Path, *, overwrite: bool) -> None:
@@ -71,7 +61,7 @@ def check_output(output: Path, *, overwrite: bool) -> None:
     """
     check_name(output)
     for path in (output, sidecar_path(output)):
-        if path.exists() and not overwrite:
+        if os.path.lexists(path) and not overwrite:
             raise OutputError(f"{path} exists; say --overwrite (overwrite=True) to replace it")
         if path.exists() and not (path.is_file() or path.is_dir()):
             raise OutputError(f"{path} is a device or a pipe and is not replaced; give the output another name")
@@ -79,6 +69,8 @@ def check_output(output: Path, *, overwrite: bool) -> None:
         raise OutputError(f"{sidecar_path(output)} is a folder, and the record of {output} would have its name")
     if output.is_dir():
         _check_folder(output)
+    elif output.is_symlink() and not output.exists() and not output.suffix:
+        raise OutputError(f"{output} is a link that leads nowhere, which no folder can replace; remove the link")
     if output.is_file() and not output.suffix:
         raise OutputError(f"{output} is a file and cannot become a folder of PNGs; give an ending, such as .mp4")
     for probe in (part_of(output), part_of(sidecar_path(output))):

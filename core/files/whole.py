@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import OutputError
 from .claims import claimed, part_of
+from .names import check_place
 from .sources import Named, check_apart
 
 
@@ -32,13 +34,12 @@ def check_file(path: Path, read: Iterable[Named] = ()) -> None:
         read: what it must not take the place of.
 
     Raises:
-        OutputError: it is no name of a file, its folder is not there, or it would take the place of something read.
+        OutputError: it is not a file name, its folder is not there, or it would take the place of something read.
 
     """
-    if path.name in ("", "..") or path.is_dir():
-        raise OutputError(f"output '{path}' is no name of a file, but of a folder; give the file a name")
-    if not path.parent.is_dir():
-        raise OutputError(f"folder {path.parent} does not exist; make it first")
+    if path.name in ("", "..") or os.path.isdir(path):
+        raise OutputError(f"output '{path}' is not a file name, but that of a folder; give the file a name")
+    check_place(path)
     _check_kind(path)
     check_apart([Named("output", path)], read)
 

@@ -12,8 +12,9 @@ import rich_click as click
 from ...core.cli.options import asked_config, config_file_of, config_options, json_option
 from ...core.cli.progress import silence_models
 from ...core.cli.screen import show
-from ...core.cli.threads import threads_option
+from ...core.cli.threads import check_threads, threads_option
 from ...core.files.picture import check_picture
+from ...core.files.reserved import written_by
 from ...core.files.sources import Named, check_apart, sources_of
 from ...core.files.whole import check_file, make_folder
 from ...core.hookspecs import hookimpl
@@ -62,6 +63,7 @@ def train(out: Path, work: Path, name: str, threads: int, **options: Any) -> Non
     from .train import train as train_pipeline
 
     silence_models()
+    check_threads(threads)
     make_folder(out)  # says now, not after the work, that it cannot be made
     torch.set_num_threads(threads)
     recipe = replace(RECIPES[name], **{option: value for option, value in options.items() if value is not None})
@@ -241,6 +243,7 @@ def tune(
     read = config_file_of(options)
     config = asked_config(plugins.registry, image, options)
     written = [Named("output", out / name) for name in ("best.yaml", "trials.csv", "trials.log", "tune.png")]
+    written += written_by(None, config.preview)
     check_apart(written, [*read, *sources_of(config, plugins)])
     show(tune_config(config, plugins, out, searched, sought, worlds, trials, finished))
 

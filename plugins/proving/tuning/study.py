@@ -161,5 +161,5 @@ def _optuna() -> Any:
         import optuna
     except ImportError:
         raise LongtakeError("tuning needs Optuna; install it with: pip install 'longtake[tune]'") from None
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # it warns of a failed trial with a traceback
     return optuna
