@@ -26,6 +26,7 @@ MOST_LEVELS = 40
 TOO_DEEP = f"a value is nested more than {MOST_LEVELS} levels deep"
 TOO_MUCH = f"more than {MOST_VALUES:,} values, counting each use of an alias"
 CORE = "tag:yaml.org,2002:"
+ODD_BREAKS = "[\x85\u2028\u2029]"
 
 # Tag → how a plain scalar of it looks, and the characters it may begin with (YAML 1.2.2, section 10.3.2).
 SCALARS = {
@@ -128,6 +129,14 @@ class _Dumper(yaml.SafeDumper):
 
 _Dumper.add_implicit_resolver(CORE + "float", re.compile(f"(?:{SCALARS['float'][0]})$"), SCALARS["float"][1])
 _Dumper.add_implicit_resolver(CORE + "int", re.compile(f"(?:{SCALARS['int'][0]})$"), SCALARS["int"][1])
+
+
+_Dumper.add_representer(
+    str,  # within quotes that escape nothing, odd line breaks would become spaces
+    lambda dumper, text: dumper.represent_scalar(
+        CORE + "str", text, style='"' if re.search(ODD_BREAKS, text) else None
+    ),
+)
 
 
 class _LineDumper(_Dumper):

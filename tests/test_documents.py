@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import longtake
@@ -63,6 +63,8 @@ data = st.recursive(plain, lambda inner: st.lists(inner) | st.dictionaries(texts
 
 
 @given(data)
+@example("\x85")
+@example("a\u2028 b")
 def test_what_is_written_is_read_back(value):
     assert read_yaml(write_yaml(value)) == value
     line = on_one_line(value)
