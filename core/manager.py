@@ -15,7 +15,6 @@ import pluggy
 from . import hookspecs
 from .errors import PluginError, reason
 from .interrupts import Interrupts, counted
-from .redirect import stdout_to_stderr
 from .registry import Registry
 
 if TYPE_CHECKING:
@@ -102,7 +101,7 @@ def _load_entry_point(plugins: Plugins, entry_point: EntryPoint) -> None:
     if plugins.manager.has_plugin(name):
         plugins.registry.broken[f"{name} ({_origin(entry_point)})"] = f"another plugin is already named {name!r}"
         return
-    with counted() as interrupts, stdout_to_stderr():
+    with counted() as interrupts:
         try:
             _check_supported(entry_point)
             with _not_from_here():
@@ -160,7 +159,7 @@ def offer_commands(plugins: Plugins, cli: click.Group) -> None:
         before = dict(cli.commands)
         interrupts = Interrupts()
         try:
-            with counted() as interrupts, stdout_to_stderr():
+            with counted() as interrupts:
                 offer(cli=cli)
             replaced = [command for command, was in before.items() if cli.commands.get(command) is not was]
             if replaced:

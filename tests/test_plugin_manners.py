@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 
@@ -57,14 +58,21 @@ def install(tmp_path, monkeypatch):
 @pytest.mark.skipif(sys.platform == "win32", reason="asks C's library by its name on Unix")
 def test_what_a_plugin_prints_goes_to_standard_error(install, capfd):
     install("longtake_noisy", NOISY)
-    cli = click.Group()
-    plugins = load_plugins()
-    offer_commands(plugins, cli)
-    print(json.dumps(sorted(plugins.registry.packages)))
+    with pytest.raises(SystemExit):
+        main(["plugins", "--json"])
     printed = capfd.readouterr()
-    assert "longtake_noisy" in json.loads(printed.out)
+    assert "longtake_noisy" in [row["name"] for row in json.loads(printed.out)]
     for words in ("by Python", "by a system call", "by C", "registering", "commanding"):
         assert f"{words}\n" in printed.err
+
+
+def test_in_a_library_call_standard_output_stays_where_it_is(install, capfd):
+    """What other threads print at that time is theirs."""
+    install("longtake_slow", "import os, sys\nsys.seen = os.fstat(1).st_ino, sys.stdout")
+    load_plugins()
+    assert sys.seen == (os.fstat(1).st_ino, sys.stdout)
+    assert os.fstat(1).st_ino != os.fstat(2).st_ino
+    del sys.seen
 
 
 @pytest.mark.parametrize(

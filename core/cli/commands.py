@@ -30,7 +30,6 @@ from ..image import read_image
 from ..manager import Plugins, load_plugins, offer_commands
 from ..material import read_material
 from ..plan import make_plan
-from ..redirect import stdout_to_stderr
 from ..rings import warn_if_open
 from .decode import decode
 from .listing import plugin_rows, print_plugins, print_strategies, strategy_rows
@@ -38,6 +37,7 @@ from .options import asked_config, config_file_of, config_options, json_option, 
 from .plan_tables import print_tables
 from .plan_view import Needs, as_data
 from .progress import ProgressDisplay, show_notes, silence_libraries, silence_models
+from .redirect import stdout_to_stderr
 from .schema import config_schema
 from .screen import Screen, show, written
 from .threads import threads_option
@@ -214,8 +214,9 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     show_notes()
     try:
         with written():
-            plugins = load_plugins(third_party="--no-plugins" not in arguments)
-            offer_commands(plugins, cli)
+            with stdout_to_stderr():
+                plugins = load_plugins(third_party="--no-plugins" not in arguments)
+                offer_commands(plugins, cli)
             with blaming(plugins, but=(click.ClickException, click.Abort, Exit)):
                 cli.main(arguments, prog_name="longtake", standalone_mode=False, obj=plugins)
     except LongtakeError as error:
