@@ -108,7 +108,7 @@ def _load_entry_point(plugins: Plugins, entry_point: EntryPoint) -> None:
                 plugin = entry_point.load()
             add_plugin(plugins, plugin() if isinstance(plugin, type) else plugin, name)
         except BaseException as error:  # a plugin may raise anything at import
-            if interrupts.count:
+            if interrupts.stops(error):
                 raise KeyboardInterrupt from None
             plugins.registry.broken[name] = reason(error)
             return
@@ -165,7 +165,7 @@ def offer_commands(plugins: Plugins, cli: click.Group) -> None:
             if replaced:
                 raise PluginError(f"the command {replaced[0]!r} exists already")
         except BaseException as error:
-            if interrupts.count:
+            if interrupts.stops(error):
                 raise KeyboardInterrupt from None
             cli.commands.clear()
             cli.commands.update(before)

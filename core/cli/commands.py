@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -43,6 +44,7 @@ from .screen import Screen, show, written
 from .threads import threads_option
 
 PROBLEM = 2
+logger = logging.getLogger("longtake")
 screen = Screen(stderr=True, highlight=False)
 
 
@@ -84,6 +86,8 @@ def generate_and_report(
     """Make a video, showing how far it is, and say where it lies; ``read`` is what the config was read from."""
     check_apart(written_by(output, config.preview), read)
     silence_models()
+    for name, reason in plugins.registry.broken.items():
+        logger.warning("plugin %r did not load: %s", name, reason)
     with ProgressDisplay(screen, visible=not quiet) as display:
         plugins.manager.register(display, "progress")
         with stdout_to_stderr():
@@ -217,16 +221,14 @@ def main(arguments: list[str] | None = None) -> NoReturn:
             with stdout_to_stderr():
                 plugins = load_plugins(third_party="--no-plugins" not in arguments)
                 offer_commands(plugins, cli)
-            with blaming(plugins, but=(click.ClickException, click.Abort, Exit)):
-                cli.main(arguments, prog_name="longtake", standalone_mode=False, obj=plugins)
+            with blaming(plugins, but=(click.ClickException, Exit)):
+                _run(arguments, plugins)
     except LongtakeError as error:
         _fail(str(error))
     except click.ClickException as error:
         where = getattr(error, "ctx", None)
         hint = f"\nsee: {where.command_path} --help" if where else ""
         _fail(error.format_message() + hint)
-    except click.Abort:  # a RuntimeError, by which click passes on Ctrl-C
-        raise KeyboardInterrupt from None
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
@@ -235,6 +237,15 @@ def main(arguments: list[str] | None = None) -> NoReturn:
             f"a smaller --decode-chunk, or --dtype float16"
         )
     sys.exit(0)
+
+
+def _run(arguments: list[str], plugins: Plugins) -> None:
+    """Let click call the command; a KeyboardInterrupt, which click turns into Abort, comes out as it was."""
+    try:
+        cli.main(arguments, prog_name="longtake", standalone_mode=False, obj=plugins)
+    except click.Abort as abort:
+        raised = abort.__context__
+        raise (raised if isinstance(raised, KeyboardInterrupt) else KeyboardInterrupt()) from None
 
 
 def _fail(message: str) -> NoReturn:
