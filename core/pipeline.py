@@ -9,10 +9,9 @@ image embedding, S = steps.
 from __future__ import annotations
 
 import inspect
-import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from functools import partial, wraps
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -26,9 +25,7 @@ from .denoiser import guide
 from .engine.split import Split
 from .engine.wrapped import is_compiled, weights_come_and_go
 from .errors import ConfigError, LongtakeError
-from .finite import VAE, not_finite
 from .motion import warn_if_too_fast
-from .parts import held_parts
 from .plan import make_plan, noise_sources
 from .seams import installed
 
@@ -36,10 +33,6 @@ if TYPE_CHECKING:
     from .config import Config
     from .facts import ModelFacts
     from .manager import Plugins
-
-logger = logging.getLogger("longtake")
-
-IN_A_PIPELINE = "load the pipeline in bfloat16 or float32"
 
 Generators = torch.Generator | Sequence[torch.Generator] | None
 
@@ -182,44 +175,6 @@ class PipelineCall:
                 f"{asked_F[0]:g} to {asked_F[-1]:g} by itself; leave min_guidance_scale and max_guidance_scale out of "
                 "the call, or guidance out of longtake.apply"
             )
-
-
-def one_call_at_a_time(cls: type[Any]) -> type[Any]:
-    """Return a class like ``cls``, by its name too, whose calls hold the model."""
-    asked = inspect.signature(cls.__call__)
-
-    @wraps(cls.__call__)
-    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-        with held_parts(self):
-            made = cls.__call__(self, *args, **kwargs)
-        if asked.bind(self, *args, **kwargs).arguments.get("output_type") == "latent":  # else the decoder sees them
-            warn_of_latents(getattr(made, "frames", made))
-        return made
-
-    copied = {name: getattr(cls, name) for name in ("__module__", "__qualname__", "__doc__")}
-    return type(cls.__name__, (cls,), {**copied, "__call__": call})
-
-
-def decode_each(pipe: Any, decode: Callable[..., Tensor], latents_BFCYX: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    """Return what a pipeline decodes, video by video: its chunks may hold the end of one and the start of the next.
-
-    Latents that are not finite are said as a warning of the logger ``longtake``, and frames that are not, which become
-    black.
-    """
-    decoded = [decode(latents_1FCYX, *args, **kwargs) for latents_1FCYX in latents_BFCYX.split(1)]
-    if warn_of_latents(latents_BFCYX) and not all(bool(torch.isfinite(each).all()) for each in decoded):
-        logger.warning(not_finite("the decoded frames contain", VAE, pipe.vae.dtype, IN_A_PIPELINE))
-    return torch.cat(decoded)
-
-
-def warn_of_latents(latents_BFCYX: Tensor) -> bool:
-    """Return whether the latents of a call are finite; those that are not are said as a warning."""
-    finite = bool(torch.isfinite(latents_BFCYX).all())
-    if not finite:
-        logger.warning(
-            not_finite("the latents contain", "UNet or the VAE's encoder", latents_BFCYX.dtype, IN_A_PIPELINE)
-        )
-    return finite
 
 
 def noise_of_call(pipe: Any, schedule: NoiseSchedule, asked: dict[str, Any]) -> Tensor | None:
