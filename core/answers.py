@@ -90,7 +90,8 @@ def _check_place(
         got = str(values.dtype).removeprefix("torch.")
         raise PluginError(f"{_who(strategy)} must give {what} in {' or '.join(names)}, got {got}", strategy)
     if values.device != device:
-        raise PluginError(f"{_who(strategy)} must give {what} on {device}, got them on {values.device}", strategy)
+        wanted = "the CPU" if device == CPU else device
+        raise PluginError(f"{_who(strategy)} must return {what} on {wanted}, not on {values.device}", strategy)
 
 
 def check_number(strategy: Strategy, what: str, number: Any, least: float | None = None) -> float:

@@ -19,13 +19,14 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from .blame import blaming
+from .calls import decode_each, one_call_at_a_time
 from .config import Config, load_config
 from .defaults import resolve
 from .errors import ConfigError, LongtakeError, ModelError, check_kind, did_you_mean
 from .manager import Plugins, load_plugins
 from .model import Model, facts_of
 from .parts import held_parts
-from .pipeline import PipelineCall, decode_each, levels, noise_of_call, one_call_at_a_time
+from .pipeline import PipelineCall, levels, noise_of_call
 
 if TYPE_CHECKING:
     from diffusers import StableVideoDiffusionPipeline

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from . import hookspecs
 from .contracts import CONTRACTS, Strategy
 from .errors import did_you_mean, reason
+from .interrupts import Interrupts, counted
 from .testing import check_strategy, example_options
 
 if TYPE_CHECKING:
@@ -32,11 +33,14 @@ def problems(plugins: Plugins) -> list[tuple[str, str]]:
         if owner in registry.packages:
             cls = registry.classes[kind][strategy]
             found += [(owner, f"{kind} strategy {strategy!r}: {problem}") for problem in _misspelt(cls)]
+            interrupts = Interrupts()
             try:
-                with warnings.catch_warnings():
+                with counted() as interrupts, warnings.catch_warnings():
                     warnings.simplefilter("ignore")
                     check_strategy(registry.build(kind, {"name": strategy, **example_options(cls)}))
-            except (Exception, SystemExit) as error:  # of a third party: anything
+            except BaseException as error:  # of a third party: anything
+                if interrupts.stops(error):
+                    raise
                 why = str(error) if isinstance(error, AssertionError) else reason(error)
                 found.append((owner, f"{kind} strategy {strategy!r} breaks its contract: {why}"))
     return found

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from .budget.devices import is_out_of_memory
 from .contracts import Strategy
 from .errors import LongtakeError, PluginError, reason
+from .interrupts import Interrupts, counted
 from .run import Step
 
 if TYPE_CHECKING:
@@ -36,7 +37,8 @@ def blaming(
 ) -> Iterator[None]:
     """Turn whatever a third party's code raises within the block into an error that says whose it is.
 
-    That includes SystemExit, but where a plugin's own command ends with it.
+    That includes SystemExit, but where a plugin's own command ends with it, and KeyboardInterrupt, but where the user
+    has pressed Ctrl-C.
 
     Args:
         plugins: that are loaded, or what loads them where something has failed.
@@ -47,10 +49,13 @@ def blaming(
         PluginError: with plugin, strategy or hook, step, file and line.
 
     """
+    interrupts = Interrupts()
     try:
-        yield
-    except (Exception, SystemExit) as error:
-        if is_out_of_memory(error) or isinstance(error, but):
+        with counted() as interrupts:
+            yield
+    except BaseException as error:
+        stopped = not isinstance(error, Exception) and interrupts.stops(error)
+        if stopped or is_out_of_memory(error) or isinstance(error, but):
             raise
         known = plugins() if callable(plugins) else plugins
         where = _step(error) or at

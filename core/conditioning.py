@@ -90,7 +90,7 @@ def _image_latents(model: Model, images: Sequence[Image], noise_aug: float, gene
     noisy_BCHW = pixels_BCHW * 2 - 1 + noise_aug * noise_BCHW
     with precise_vae(model) as vae:
         latents_BCYX: Tensor = vae.encode(noisy_BCHW.to(model.device, vae.dtype)).latent_dist.mode()
-    return check_finite(latents_BCYX, "the latents of the image").to(model.dtype)
+    return check_finite(latents_BCYX, "the latents of the image contain").to(model.dtype)
 
 
 def to_pixels(image: Image) -> Tensor:
@@ -116,7 +116,7 @@ def embed_images(model: Model, images: Sequence[Image]) -> Tensor:
     ).pixel_values
     with model.at_hand("image_encoder") as encoder:
         embedding_BC: Tensor = encoder(normalised_BCHW.to(model.device, encoder.dtype)).image_embeds
-    return check_finite(embedding_BC, "the numbers of the image", "image encoder")[:, None]
+    return check_finite(embedding_BC, "the image embedding contains", "image encoder")[:, None]
 
 
 @contextmanager

@@ -19,10 +19,20 @@ def check_finite(values: Tensor, what: str, part: str = VAE) -> Tensor:
     """
     if bool(torch.isfinite(values).all()):
         return values
-    if values.dtype != torch.float16:
-        precision = str(values.dtype).removeprefix("torch.")
-        raise ModelError(f"{what} are not finite, in {precision}: the weights of the {part} may be damaged")
     in_float32 = ', or "force_upcast": true in vae/config.json, for a VAE in float32' if part == VAE else ""
-    raise ModelError(
-        f"{what} are not finite: the {part} of this model overflows in half precision; try --dtype bfloat16{in_float32}"
-    )
+    raise ModelError(not_finite(what, part, values.dtype, f"try --dtype bfloat16{in_float32}"))
+
+
+def not_finite(what: str, part: str, dtype: torch.dtype, instead: str) -> str:
+    """Return the sentence about numbers that are not finite.
+
+    Args:
+        what: they are, and ``contain`` or ``contains``.
+        part: of the model, which computed them.
+        dtype: in which it did.
+        instead: what to do where half precision is too small for them.
+
+    """
+    if dtype == torch.float16:
+        return f"{what} NaN or infinity: the {part} of this model overflows in half precision; {instead}"
+    return f"{what} NaN or infinity, in {str(dtype).removeprefix('torch.')}: the weights of the {part} may be damaged"

@@ -99,5 +99,5 @@ def encode_video(model: Model, frames_FHW3: Frames) -> Tensor:
             vae.encode((to_pixels(Image.fromarray(frame))[None] * 2 - 1).to(model.device, vae.dtype)).latent_dist.mode()
             for frame in frames_FHW3
         ]
-        known_FCYX = check_finite(torch.cat(latents), "the latents of the video")
+        known_FCYX = check_finite(torch.cat(latents), "the latents of the video contain")
         return known_FCYX.float() * float(vae.config.scaling_factor)

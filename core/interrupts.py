@@ -9,11 +9,19 @@ from contextlib import contextmanager
 from types import FrameType
 
 
+class Stopped(KeyboardInterrupt):
+    """The system has asked the program to stop, by a signal that is treated like Ctrl-C."""
+
+
 class Interrupts:
     """Counts the signals of Ctrl-C that arrive within :func:`counted`."""
 
     def __init__(self) -> None:
         self.count = 0
+
+    def stops(self, error: BaseException) -> bool:
+        """Whether an error that came out of the block is there because the user or the system wants to stop."""
+        return isinstance(error, Stopped) or self.count > 0
 
 
 @contextmanager

@@ -15,7 +15,6 @@ import pluggy
 from . import hookspecs
 from .errors import PluginError, reason
 from .interrupts import Interrupts, counted
-from .redirect import stdout_to_stderr
 from .registry import Registry
 
 if TYPE_CHECKING:
@@ -102,14 +101,14 @@ def _load_entry_point(plugins: Plugins, entry_point: EntryPoint) -> None:
     if plugins.manager.has_plugin(name):
         plugins.registry.broken[f"{name} ({_origin(entry_point)})"] = f"another plugin is already named {name!r}"
         return
-    with counted() as interrupts, stdout_to_stderr():
+    with counted() as interrupts:
         try:
             _check_supported(entry_point)
             with _not_from_here():
                 plugin = entry_point.load()
             add_plugin(plugins, plugin() if isinstance(plugin, type) else plugin, name)
         except BaseException as error:  # a plugin may raise anything at import
-            if interrupts.count:
+            if interrupts.stops(error):
                 raise KeyboardInterrupt from None
             plugins.registry.broken[name] = reason(error)
             return
@@ -160,13 +159,13 @@ def offer_commands(plugins: Plugins, cli: click.Group) -> None:
         before = dict(cli.commands)
         interrupts = Interrupts()
         try:
-            with counted() as interrupts, stdout_to_stderr():
+            with counted() as interrupts:
                 offer(cli=cli)
             replaced = [command for command, was in before.items() if cli.commands.get(command) is not was]
             if replaced:
                 raise PluginError(f"the command {replaced[0]!r} exists already")
         except BaseException as error:
-            if interrupts.count:
+            if interrupts.stops(error):
                 raise KeyboardInterrupt from None
             cli.commands.clear()
             cli.commands.update(before)

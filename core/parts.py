@@ -48,7 +48,7 @@ def check_scheduler_class(scheduler: Any, name: str) -> None:
         own = [method for method in STEPPING if getattr(cls, method) is not getattr(EulerDiscreteScheduler, method)]
         own += [method for method in STEPPING if method in vars(scheduler)]
         if own:
-            raise ModelError(_passed_over(name, f"{cls.__name__} with its own {own[0]}"))
+            raise ModelError(_ignored(name, f"{cls.__name__} with its own {own[0]}"))
         config["_class_name"] = EULER
     check_scheduler(config, name)
 
@@ -62,18 +62,17 @@ def check_scheduler(config: Mapping[str, Any], name: str) -> None:
     """
     cls = config.get("_class_name", EULER)
     if cls != EULER:
-        raise ModelError(_passed_over(name, cls))
+        raise ModelError(_ignored(name, cls))
     for setting, (followed, usual) in FOLLOWED.items():
         if config.get(setting, usual) != followed:
-            raise ModelError(_passed_over(name, f"{EULER} with {setting}={config.get(setting, usual)!r}"))
+            raise ModelError(_ignored(name, f"{EULER} with {setting}={config.get(setting, usual)!r}"))
 
 
-def _passed_over(name: str, scheduler: str) -> str:
+def _ignored(name: str, scheduler: str) -> str:
     settings = ", ".join(f"{setting}={followed!r}" for setting, (followed, _) in FOLLOWED.items())
     return (
-        f"model {name!r} has the scheduler {scheduler}, which would be passed over: longtake's own loop takes the "
-        f"steps of {EULER} with {settings}. Use that one, and the option sigmas for other noise levels; or "
-        "longtake.apply, which keeps the loop and the scheduler of a pipeline"
+        f"model {name!r}: longtake.generate uses its own Euler loop and would ignore this scheduler ({scheduler}). "
+        f"Set an {EULER} with {settings}, or use longtake.apply, which runs the pipeline's scheduler"
     )
 
 

@@ -9,10 +9,9 @@ image embedding, S = steps.
 from __future__ import annotations
 
 import inspect
-import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from functools import partial, wraps
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -27,7 +26,6 @@ from .engine.split import Split
 from .engine.wrapped import is_compiled, weights_come_and_go
 from .errors import ConfigError, LongtakeError
 from .motion import warn_if_too_fast
-from .parts import held_parts
 from .plan import make_plan, noise_sources
 from .seams import installed
 
@@ -35,8 +33,6 @@ if TYPE_CHECKING:
     from .config import Config
     from .facts import ModelFacts
     from .manager import Plugins
-
-logger = logging.getLogger("longtake")
 
 Generators = torch.Generator | Sequence[torch.Generator] | None
 
@@ -179,32 +175,6 @@ class PipelineCall:
                 f"{asked_F[0]:g} to {asked_F[-1]:g} by itself; leave min_guidance_scale and max_guidance_scale out of "
                 "the call, or guidance out of longtake.apply"
             )
-
-
-def one_call_at_a_time(cls: type[Any]) -> type[Any]:
-    """Return a class like ``cls``, by its name too, whose calls hold the model."""
-
-    @wraps(cls.__call__)
-    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-        with held_parts(self):
-            return cls.__call__(self, *args, **kwargs)
-
-    copied = {name: getattr(cls, name) for name in ("__module__", "__qualname__", "__doc__")}
-    return type(cls.__name__, (cls,), {**copied, "__call__": call})
-
-
-def decode_each(pipe: Any, decode: Callable[..., Tensor], latents_BFCYX: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    """Return what a pipeline decodes, video by video: its chunks may hold the end of one and the start of the next.
-
-    Numbers that are not finite, which become black, are said as a warning of the logger ``longtake``.
-    """
-    decoded = [decode(latents_1FCYX, *args, **kwargs) for latents_1FCYX in latents_BFCYX.split(1)]
-    if not all(bool(torch.isfinite(each).all()) for each in decoded):
-        logger.warning(
-            "the decoded frames are not finite, in %s, and come out black: load the pipeline in bfloat16 or float32",
-            str(pipe.vae.dtype).removeprefix("torch."),
-        )
-    return torch.cat(decoded)
 
 
 def noise_of_call(pipe: Any, schedule: NoiseSchedule, asked: dict[str, Any]) -> Tensor | None:

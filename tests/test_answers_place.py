@@ -62,9 +62,9 @@ def test_another_dtype_or_device_is_refused_by_name(kind, place, plugins_with, t
     with pytest.raises(PluginError) as caught:
         longtake.generate(image, model=tiny_model, plugins=plugins, **SIZE | {kind.strip(): "odd"})
     said = str(caught.value)
-    assert "strategy 'odd' must give" in said and "(of plugin 'odd'" in said
-    assert f"must give {METHODS[kind][2]} " in said
-    assert "on cpu, got them on meta" in said if place == "device" else f"got {place}" in said
+    must = "must return" if place == "device" else "must give"
+    assert f"strategy 'odd' {must} {METHODS[kind][2]} " in said and "(of plugin 'odd'" in said
+    assert "on the CPU, not on meta" in said if place == "device" else f"got {place}" in said
     assert kind != "attention" or said.endswith("at step 1 of 2)")
 
 

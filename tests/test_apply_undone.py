@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import pickle
 import re
 from pathlib import Path
 
@@ -146,6 +147,16 @@ def test_a_copy_of_a_pipeline_is_applied_by_itself(make_pipeline, call_pipe, ima
     assert torch.equal(call_pipe(copied, image), long)
     remove(copied)
     assert torch.equal(call_pipe(copied, image), stock)
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_a_pipeline_is_pickled_only_when_nothing_is_applied(pipe, protocol):
+    with apply(pipe):
+        with pytest.raises(LongtakeError, match=r"cannot be pickled while .*; call longtake.remove\(pipe\) first"):
+            pickle.dumps(pipe, protocol)
+        shallow = copy.copy(pipe)
+        assert type(shallow) is type(pipe) and shallow.unet is pipe.unet
+    assert type(pickle.loads(pickle.dumps(pipe, protocol))) is type(pipe)
 
 
 def test_memory_is_planned_as_in_the_loop(pipe, call_pipe, image, out_of_memory_once, caplog):

@@ -40,7 +40,7 @@ def test_frames_are_checked_before_they_are_bytes(number, dtype):
     frames_FCHW = torch.zeros(2, 3, 2, 2, dtype=dtype)
     assert (to_pictures(frames_FCHW) == 128).all()
     frames_FCHW[1, 0, 0, 0] = number
-    with pytest.raises(ModelError, match="the decoded frames are not finite") as refused:
+    with pytest.raises(ModelError, match="the decoded frames contain NaN or infinity") as refused:
         to_pictures(frames_FCHW)
     assert (OVERFLOWS in str(refused.value)) == (dtype == torch.float16)
     assert str(refused.value).endswith("the weights of the VAE may be damaged") == (dtype == torch.float32)
@@ -49,7 +49,9 @@ def test_frames_are_checked_before_they_are_bytes(number, dtype):
 def test_a_vae_that_overflows_stops_the_run_and_what_the_sentence_says_helps(overflowing, image, tmp_path):
     pipe = copy.deepcopy(overflowing)
     output = tmp_path / "black.mp4"
-    with pytest.raises(ModelError, match="the decoded frames are not finite: the VAE of this model overflows in half"):
+    with pytest.raises(
+        ModelError, match="the decoded frames contain NaN or infinity: the VAE of this model overflows in half"
+    ):
         generate(image, model=Model.of(pipe), output=output, **SMALL)
     assert not output.exists()
     pipe.vae.register_to_config(force_upcast=True)
@@ -62,7 +64,7 @@ def test_the_overlap_is_not_tried_on_what_is_not_finite(tiny_model, caplog):
     work = DecodeWork(tiny_model.facts.vae_channels, 40, 3, 4, 4)
     plan = plan_decoding(work, 10**6, 0, 10**6 // 8)
     assert not plan.all_at_once
-    with pytest.raises(ModelError, match="the decoded frames are not finite"):
+    with pytest.raises(ModelError, match="the decoded frames contain NaN or infinity"):
         list(decode_frugally(tiny_model, torch.full((40, 4, 3, 4), math.nan), plan))
     assert "nan" not in caplog.text
 
@@ -70,10 +72,13 @@ def test_the_overlap_is_not_tried_on_what_is_not_finite(tiny_model, caplog):
 @pytest.mark.parametrize(
     ("part", "said"),
     [
-        ("vae.encoder.conv_in", "the latents of the image are not finite, in float32: the weights of the VAE may"),
+        (
+            "vae.encoder.conv_in",
+            "the latents of the image contain NaN or infinity, in float32: the weights of the VAE may",
+        ),
         (
             "image_encoder.visual_projection",
-            "the numbers of the image are not .*: the weights of the image encoder may",
+            "the image embedding contains NaN or infinity, in float32: the weights of the image encoder may",
         ),
     ],
 )
@@ -87,7 +92,7 @@ def test_what_the_unet_is_told_is_checked(pipe, image, part, said):
 
 def test_latents_of_a_video_that_is_continued_are_checked(pipe):
     pipe.vae.encoder.conv_in.weight.data.fill_(math.nan)
-    with pytest.raises(ModelError, match="the latents of the video are not finite"):
+    with pytest.raises(ModelError, match="the latents of the video contain NaN or infinity"):
         encode_video(Model.of(pipe), np.zeros((2, 24, 32, 3), np.uint8))
 
 
@@ -104,8 +109,23 @@ def test_a_pipeline_that_decodes_by_itself_is_warned_about(overflowing, call_pip
     with apply(overflowing):
         video = call_pipe(overflowing, image, 4, num_inference_steps=1, output_type="np")
     assert len(video[0]) == 4
-    said = "the decoded frames are not finite, in float16, and come out black: load the pipeline in bfloat16 or float32"
-    assert said in caplog.text
+    said = "the decoded frames contain NaN or infinity: the VAE of this model overflows in half precision; load the "
+    assert f"{said}pipeline in bfloat16 or float32" in caplog.text
+
+
+@pytest.mark.parametrize("output_type", ["latent", "np"])
+@pytest.mark.parametrize("part", ["unet.conv_out", "vae.encoder.conv_in"])
+def test_a_pipeline_whose_latents_are_not_finite_is_warned_about_once(
+    pipe, call_pipe, image, caplog, part, output_type
+):
+    name, rest = part.split(".", 1)
+    getattr(pipe, name).get_submodule(rest).weight.data.fill_(math.nan)
+    with apply(pipe):
+        call_pipe(pipe, image, 4, num_inference_steps=1, output_type=output_type)
+    said = (
+        "the latents contain NaN or infinity, in float32: the weights of the UNet or the VAE's encoder may be damaged"
+    )
+    assert [record.getMessage() for record in caplog.records if record.name == "longtake"] == [said]
 
 
 def test_an_image_in_floating_point_is_finite():

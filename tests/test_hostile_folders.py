@@ -176,7 +176,7 @@ FOLDERS = {
     "unknown betas": (edited(SCHEDULER, beta_schedule="nope"), f"{SCHEDULER} nope is not implemented"),
     "another prediction": (
         edited(SCHEDULER, prediction_type="epsilon"),
-        "with prediction_type='epsilon', which would be passed over",
+        "would ignore this scheduler (EulerDiscreteScheduler with prediction_type='epsilon')",
     ),
     "a module to import": (
         edited("model_index.json", unet=["antigravity", "X"]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 
@@ -57,14 +58,21 @@ def install(tmp_path, monkeypatch):
 @pytest.mark.skipif(sys.platform == "win32", reason="asks C's library by its name on Unix")
 def test_what_a_plugin_prints_goes_to_standard_error(install, capfd):
     install("longtake_noisy", NOISY)
-    cli = click.Group()
-    plugins = load_plugins()
-    offer_commands(plugins, cli)
-    print(json.dumps(sorted(plugins.registry.packages)))
+    with pytest.raises(SystemExit):
+        main(["plugins", "--json"])
     printed = capfd.readouterr()
-    assert "longtake_noisy" in json.loads(printed.out)
+    assert "longtake_noisy" in [row["name"] for row in json.loads(printed.out)]
     for words in ("by Python", "by a system call", "by C", "registering", "commanding"):
         assert f"{words}\n" in printed.err
+
+
+def test_in_a_library_call_standard_output_stays_where_it_is(install, capfd):
+    """What other threads print at that time is theirs."""
+    install("longtake_slow", "import os, sys\nsys.seen = os.fstat(1).st_ino, sys.stdout")
+    load_plugins()
+    assert sys.seen == (os.fstat(1).st_ino, sys.stdout)
+    assert os.fstat(1).st_ino != os.fstat(2).st_ino
+    del sys.seen
 
 
 @pytest.mark.parametrize(
@@ -92,20 +100,74 @@ def test_offering_commands_cannot_end_the_program(raised, plugins_with):
 
 
 QUITS = """
-import sys
+import os, signal
+from longtake.core.interrupts import Stopped
+
+class Own(BaseException): pass
+
 class Odd(longtake.PositionalStrategy):
     name = "odd"
     def positions(self, frames_F, span):
-        if span.step: sys.exit(0)
+        if span.step: {ending}
         return frames_F
 """
 
 
-def test_a_strategy_that_ends_the_program_in_mid_run_is_named(tiny_model, picture, plugins_with):
-    plugins = plugins_with(QUITS + REGISTER)
-    said = r"plugin 'odd' failed in its positional strategy 'odd' at step 2 of 3: SystemExit: 0\nat longtake_odd\.py"
+@pytest.mark.parametrize("raised", ["SystemExit: 0", "KeyboardInterrupt", "GeneratorExit", "Own: mine"])
+def test_a_strategy_that_ends_the_program_in_mid_run_is_named(raised, tiny_model, picture, plugins_with):
+    name, _, value = raised.partition(": ")
+    plugins = plugins_with(QUITS.format(ending=f"raise {name}({value!r})" if value else f"raise {name}") + REGISTER)
+    said = rf"plugin 'odd' failed in its positional strategy 'odd' at step 2 of 3: {raised}\nat longtake_odd\.py"
     with pytest.raises(PluginError, match=said):
         generate(picture, model=tiny_model, plugins=plugins, positional="odd", **SMALL)
+
+
+@pytest.mark.parametrize("ending", ["os.kill(os.getpid(), signal.SIGINT)", "raise Stopped"])
+def test_what_stops_a_run_within_a_strategy_stays_what_it_is(ending, tiny_model, picture, plugins_with):
+    plugins = plugins_with(QUITS.format(ending=ending) + REGISTER)
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        generate(picture, model=tiny_model, plugins=plugins, positional="odd", **SMALL)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+INTERRUPTS = """
+import longtake
+class Odd(longtake.PositionalStrategy):
+    name = "odd"
+    def positions(self, frames_F, span):
+        raise KeyboardInterrupt
+@longtake.hookimpl
+def longtake_register_strategies(register):
+    register(Odd)
+"""
+
+
+@pytest.mark.parametrize(
+    "words", [("plan", "--frames", "20", "--positional", "odd", "--motion-bucket", "5"), ("plugins", "--check")]
+)
+def test_a_strategy_that_interrupts_a_command_is_named_and_is_no_ctrl_c(words, install, capfd):
+    install("longtake_interrupts", INTERRUPTS)
+    with pytest.raises(SystemExit) as end:
+        main([*words])
+    said = capfd.readouterr().err
+    assert end.value.code == 2
+    assert "plugin 'longtake_interrupts'" in said and "KeyboardInterrupt" in said
+
+
+@pytest.mark.parametrize("command", ["plugins", "plugins --check", "generate"])
+def test_a_plugin_that_did_not_load_is_listed_and_noted_and_fails_the_check(
+    command, install, folder, tiny_folder, capfd
+):
+    install("longtake_ends", "raise KeyboardInterrupt")
+    small = ["--model", str(tiny_folder), "--frames", "2", "--steps", "1", "--width", "32", "--height", "24", "-q"]
+    output = ["-o", str(folder / "out.npy"), str(folder / "start.png")]
+    with pytest.raises(SystemExit) as end:
+        main(command.split() + ([*small, *output] if command == "generate" else []))
+    printed = capfd.readouterr()
+    assert end.value.code == (2 if "--check" in command else 0)
+    assert "did not load: KeyboardInterrupt" in " ".join((printed.out + printed.err).split())
+    assert "longtake_ends" in printed.out + printed.err
 
 
 @pytest.mark.parametrize("hook", ["run_started(run)", "after_step(step)", "frames_decoded(run)", "run_finished(run)"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -30,7 +31,6 @@ from ..image import read_image
 from ..manager import Plugins, load_plugins, offer_commands
 from ..material import read_material
 from ..plan import make_plan
-from ..redirect import stdout_to_stderr
 from ..rings import warn_if_open
 from .decode import decode
 from .listing import plugin_rows, print_plugins, print_strategies, strategy_rows
@@ -38,11 +38,13 @@ from .options import asked_config, config_file_of, config_options, json_option, 
 from .plan_tables import print_tables
 from .plan_view import Needs, as_data
 from .progress import ProgressDisplay, show_notes, silence_libraries, silence_models
+from .redirect import stdout_to_stderr
 from .schema import config_schema
 from .screen import Screen, show, written
 from .threads import threads_option
 
 PROBLEM = 2
+logger = logging.getLogger("longtake")
 screen = Screen(stderr=True, highlight=False)
 
 
@@ -84,6 +86,8 @@ def generate_and_report(
     """Make a video, showing how far it is, and say where it lies; ``read`` is what the config was read from."""
     check_apart(written_by(output, config.preview), read)
     silence_models()
+    for name, reason in plugins.registry.broken.items():
+        logger.warning("plugin %r did not load: %s", name, reason)
     with ProgressDisplay(screen, visible=not quiet) as display:
         plugins.manager.register(display, "progress")
         with stdout_to_stderr():
@@ -212,18 +216,17 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     show_notes()
     try:
         with written():
-            plugins = load_plugins(third_party="--no-plugins" not in arguments)
-            offer_commands(plugins, cli)
-            with blaming(plugins, but=(click.ClickException, click.Abort, Exit)):
-                cli.main(arguments, prog_name="longtake", standalone_mode=False, obj=plugins)
+            with stdout_to_stderr():
+                plugins = load_plugins(third_party="--no-plugins" not in arguments)
+                offer_commands(plugins, cli)
+            with blaming(plugins, but=(click.ClickException, Exit)):
+                _run(arguments, plugins)
     except LongtakeError as error:
         _fail(str(error))
     except click.ClickException as error:
         where = getattr(error, "ctx", None)
         hint = f"\nsee: {where.command_path} --help" if where else ""
         _fail(error.format_message() + hint)
-    except click.Abort:  # a RuntimeError, by which click passes on Ctrl-C
-        raise KeyboardInterrupt from None
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
@@ -232,6 +235,15 @@ def main(arguments: list[str] | None = None) -> NoReturn:
             f"a smaller --decode-chunk, or --dtype float16"
         )
     sys.exit(0)
+
+
+def _run(arguments: list[str], plugins: Plugins) -> None:
+    """Let click call the command; a KeyboardInterrupt, which click turns into Abort, comes out as it was."""
+    try:
+        cli.main(arguments, prog_name="longtake", standalone_mode=False, obj=plugins)
+    except click.Abort as abort:
+        raised = abort.__context__
+        raise (raised if isinstance(raised, KeyboardInterrupt) else KeyboardInterrupt()) from None
 
 
 def _fail(message: str) -> NoReturn:

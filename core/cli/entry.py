@@ -11,6 +11,8 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import NoReturn
 
+from ..interrupts import Stopped
+
 STOPPING = ("SIGTERM", "SIGHUP", "SIGQUIT")  # those that the system has
 
 
@@ -42,7 +44,7 @@ def main() -> NoReturn:
 
 @contextmanager
 def _stopped_by_signals() -> Iterator[list[signal.Signals]]:
-    """Give the list of signals that have asked the program to stop; the first raises KeyboardInterrupt.
+    """Give the list of signals that have asked the program to stop; the first raises Stopped.
 
     A signal that is ignored, as SIGHUP is under nohup, or that somebody else handles, stays so.
     """
@@ -51,7 +53,7 @@ def _stopped_by_signals() -> Iterator[list[signal.Signals]]:
     def stop(number: int, frame: FrameType | None) -> None:
         received.append(signal.Signals(number))
         if len(received) == 1:  # what comes later would only disturb the cleaning up
-            raise KeyboardInterrupt
+            raise Stopped
 
     ours = []
     if threading.current_thread() is threading.main_thread():

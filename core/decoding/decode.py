@@ -121,6 +121,6 @@ def to_pictures(frames_FCHW: Tensor) -> np.ndarray:
         ModelError: some are not finite.
 
     """
-    check_finite(frames_FCHW, "the decoded frames")
+    check_finite(frames_FCHW, "the decoded frames contain")
     pictures_FHWC = (frames_FCHW.float() / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1)
     return (pictures_FHWC.cpu().numpy() * 255).round().astype(np.uint8)

@@ -76,7 +76,7 @@ def _differences(model: Model, latents_FCYX: Tensor, plan: DecodePlan, overlaps:
         unscaled_FCYX = 1 / vae.config.scaling_factor * piece_FCYX
         # On the device there is one chunk at a time, which is planned for anyway.
         split = Split(plan.workspace, keep=False, bring_to=device)
-        whole_FCHW = check_finite(engine.run(unscaled_FCYX, split), "the decoded frames")
+        whole_FCHW = check_finite(engine.run(unscaled_FCYX, split), "the decoded frames contain")
         for overlap in overlaps:
             each = parts(len(piece_FCYX), plan.chunk, overlap, ring=False)
             decoded_FCHW = torch.cat(list(decode_parts(engine, unscaled_FCYX, each, split)))

@@ -35,7 +35,7 @@ class DecoderEngine:
     def __init__(self, vae: Any) -> None:
         check_weights(vae)
         self.decoder = vae.decoder
-        check_blocks(vae.decoder, "decoder", called=tuple({type(each) for each in vae.decoder.mid_block.attentions}))
+        check_blocks(vae.decoder, "decoder", called=r"(^|\.)attentions\.\d")
         middle = vae.decoder.mid_block
         self._first, *self._others = [ResBlock(module) for module in middle.resnets]
         self._attentions = list(middle.attentions)

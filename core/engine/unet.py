@@ -52,7 +52,7 @@ class Engine:
         self, unet: Any, strategies: Strategies, split: Split, make_skips: Callable[[], Skips] = Skips
     ) -> None:
         check_weights(unet)
-        check_blocks(unet, "UNet")
+        check_blocks(unet, "UNet", called="^$")  # the UNet itself is called
         self.unet = unet
         self.strategies = strategies
         self.split = split

@@ -20,10 +20,21 @@ from ..errors import LongtakeError
 BRINGING = ("group_offloading", "layer_execution_tracker", "layerwise_casting", "peft_autocast_disable")
 PLAIN_WEIGHTS: tuple[type[Tensor], ...] = (nn.Parameter, Tensor)
 PLAIN_LAYERS = (nn.Linear, nn.Conv2d, nn.Conv3d, nn.GroupNorm, nn.LayerNorm)
-# Layers that are not called, as something else gives the same: norms of merged moments, one token's value, blends.
-PASSED_OVER = re.compile(
-    r"temporal_res_block\.norm[12]$|transformer_blocks\.\d+\.(norm2|attn2\.to_q|attn2\.to_k)$|time_mixer$"
+# The places of layers that the engine calls, whatever stands there: adapters, quantized layers.
+CALLED = re.compile(
+    r"(^|\.)(conv\w*|time_conv_out|norm\w*|conv_norm_out|proj|proj_in|proj_out|to_[qkv]|to_out\.0|net\.2|"
+    r"time_emb_proj|time_pos_embed|time_embedding|add_embedding|downsamplers\.\d+)(\.|$)"
 )
+# Not called, as one key has a softmax of 1: whatever makes it, and the query, changes nothing.
+WITHOUT_EFFECT = re.compile(r"transformer_blocks\.\d+\.(norm2|attn2\.to_q|attn2\.to_k)$")
+# Not called, as the engine computes what the class of this name does.
+COMPUTED = {
+    "GroupNorm": re.compile(r"temporal_res_block\.norm[12]$"),
+    "AlphaBlender": re.compile(r"time_mixer$"),
+    "SiLU": re.compile(r"(nonlinearity|conv_act)$"),
+    "GEGLU": re.compile(r"\.net\.0$"),
+}
+LIBRARIES = ("diffusers", "torch")
 # Diffusers' processors that all compute plain attention, only by different kernels.
 PLAIN_PROCESSORS = ("AttnProcessor", "AttnProcessor2_0", "XFormersAttnProcessor", "SlicedAttnProcessor")
 
@@ -69,25 +80,48 @@ def check_weights(module: nn.Module) -> None:
             )
 
 
-def check_blocks(module: nn.Module, whose: str, called: tuple[type[nn.Module], ...] = ()) -> None:
-    """See that nothing is wrapped around blocks, which the engine walks through, or layers that it does not call.
+def check_blocks(module: nn.Module, whose: str, called: str) -> None:
+    """See that the engine passes over nothing: it walks through blocks, and computes some layers itself.
 
     Args:
         module: the UNet, or the VAE's decoder.
         whose: what it is called.
-        called: classes of blocks that the engine does call.
+        called: pattern of the names of parts that this engine calls, besides single layers.
 
     Raises:
-        LongtakeError: hooks, or another forward, would be passed over.
+        LongtakeError: hooks, or another forward, would be passed over; a layer is not the one that is computed.
 
     """
-    for name, part in module.named_modules():
-        is_block = name and next(part.children(), None) is not None and not isinstance(part, called)
-        if (is_block or PASSED_OVER.search(name)) and (found := _around(part)):
+    for full_name, part in module.named_modules():
+        name = full_name.replace("._orig_mod", "")  # within what torch.compile gives
+        computed = next((cls for cls, places in COMPUTED.items() if places.search(name)), None)
+        without_effect = WITHOUT_EFFECT.search(name)
+        is_block = next(part.children(), None) is not None and not (CALLED.search(name) or re.search(called, name))
+        if not (computed or without_effect or is_block):
+            continue
+        where = f"{whose}'s {name}" if name else whose
+        cls = type(getattr(part, "_orig_mod", part))
+        if found := _around(part) or ("" if without_effect else _another_class(cls)):
             raise LongtakeError(
-                f"{found} around the {whose}'s {name} ({type(part).__name__}), which longtake would pass over: it runs "
+                f"{found} around the {where} ({cls.__name__}), which longtake would pass over: it runs "
                 "the layers inside by itself; take it away first"
             )
+        if computed and computed != _owner(cls, "forward").__name__:
+            raise LongtakeError(
+                f"the {where} is a {cls.__name__}, which longtake would pass over: it computes a {computed} there by "
+                "itself; put one there"
+            )
+
+
+def _owner(cls: type, method: str) -> type:
+    """Return the class that defines a method of ``cls``."""
+    return next(each for each in cls.__mro__ if method in vars(each))
+
+
+def _another_class(cls: type[nn.Module]) -> str:
+    """Return what is said of a class whose modules do something else than one of diffusers or torch; else nothing."""
+    owners = (_owner(cls, method).__module__ for method in ("forward", "__call__"))
+    return "" if all(owner.split(".")[0] in LIBRARIES for owner in owners) else "there is another forward"
 
 
 def _around(part: nn.Module) -> str:

@@ -100,14 +100,23 @@ class VideoWriter:
     def __init__(self, write: Callable[[np.ndarray], None], enlarge: int) -> None:
         self._write = write
         self._enlarge = enlarge
+        self._shape: tuple[int, ...] | None = None  # of the first frame, and so of all
 
     def write(self, frame: np.ndarray) -> None:
         """Append one frame, (H, W, 3) in uint8.
 
         Raises:
-            OutputError: no space is left, or the system refuses otherwise.
+            OutputError: it is something else, or of another size than the first one; no space is left, or the system
+                refuses otherwise.
 
         """
+        fits = isinstance(frame, np.ndarray) and frame.dtype == np.uint8 and frame.ndim == 3 and frame.shape[2] == 3
+        if not fits or not frame.size:
+            got = f"{frame.shape} in {frame.dtype}" if isinstance(frame, np.ndarray) else type(frame).__name__
+            raise OutputError(f"a frame must be (H, W, 3) in uint8, got {got}")
+        self._shape = self._shape or frame.shape
+        if frame.shape != self._shape:
+            raise OutputError(f"every frame must have the shape of the first one, {self._shape}, got {frame.shape}")
         self._write(frame.repeat(self._enlarge, axis=0).repeat(self._enlarge, axis=1))
 
 
