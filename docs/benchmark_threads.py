@@ -57,11 +57,11 @@ def denoising_seconds(folder: Path, side: int, frames: int, threads: int, enviro
     return float(json.loads(output.with_name("video.npy.json").read_text(encoding="utf-8"))["seconds"]["denoise"])
 
 
-def measure() -> list[dict[str, object]]:
-    """Return a row for each load, size and contender."""
+def measure(loads: tuple[int, ...] = (0, CORES)) -> list[dict[str, object]]:
+    """Return a row for each load, in processes that only count, and each size and contender."""
     rows: list[dict[str, object]] = []
     with tempfile.TemporaryDirectory() as folder:
-        for load in (0, CORES):
+        for load in loads:
             for size, (side, frames) in SIZES.items():
                 seconds: dict[str, list[float]] = {name: [] for name in CONTENDERS}
                 with busy(load):
