@@ -14,7 +14,6 @@ from ...core.cli.progress import silence_models
 from ...core.cli.screen import show
 from ...core.cli.threads import check_threads, threads_option
 from ...core.files.picture import check_picture
-from ...core.files.reserved import written_by
 from ...core.files.sources import Named, check_apart, sources_of
 from ...core.files.whole import check_file, make_folder
 from ...core.hookspecs import hookimpl
@@ -232,6 +231,7 @@ def tune(
     It may be stopped at any time and goes on from the trials that are finished. The first trial changes nothing, so the
     best is never worse than what was given. Look at the result: a measure sees only what it measures.
     """
+    from ...core.files.reserved import written_by
     from .tuning.tune import tune as tune_config
 
     def finished(number: int, value: float, values: dict[str, Any]) -> None:
