@@ -1,4 +1,4 @@
-"""A call of a pipeline as a whole: it holds the model, and NaN or infinity in what it gives is said.
+"""A whole call of a pipeline: it holds the model, and warns if its result contains NaN or infinity.
 
 Shape suffixes: B = videos of a call, F = frames, C = latent channels, Y, X = latent rows, columns.
 """

@@ -40,7 +40,7 @@ FileName = Annotated[str, BeforeValidator(_name_of_file)]
 
 
 class Config(Options):
-    """One generation. What is None is chosen from the model and from the length asked for."""
+    """One generation. Options that are None are chosen from the model and the number of frames."""
 
     image: FileName | None = Field(
         default=None, description="Start image: a file, or 'example' for the one that ships."

@@ -97,7 +97,7 @@ class ModelFacts:
 def read_facts(name: str | Path, trained: int | None = None, variant: str | None = None) -> ModelFacts:
     """Return the facts of a model: those of the published SVDs are known, else no more than heads of files is read.
 
-    Weights that are here already are held against the configs, so that what is not whole is found out now.
+    Local weights are compared with the configs, so that an incomplete model is refused now.
 
     Args:
         name: of the model.
@@ -191,7 +191,7 @@ def _parameters(folder: Path, part: str) -> int:
     """Return how many numbers the weights of a part are, from the heads of the files; 0 where they are not here."""
     found: dict[str, int] = {}
     for file in sorted(folder.glob(f"{part}/*.safetensors")):
-        with suppress(ValueError):  # what is not whole is refused by whoever looks at all of it
+        with suppress(ValueError):  # a damaged file is refused where all of it is checked
             found |= {key: math.prod(shape) for key, shape in read_header(file)[0].items()}
     return sum(found.values())
 

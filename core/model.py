@@ -200,8 +200,6 @@ def load_model(
     device = device if isinstance(device, torch.device) else choose_device(device)
     dtype = choose_dtype(str(dtype).removeprefix("torch.") if isinstance(dtype, torch.dtype) else dtype, device)
     file = single_file(name)
-    if file and variant:
-        raise ModelError(f"variant={variant!r} was asked for, but {name!r} is a single file, which has none")
     with loading():
         if file:
             pipeline = load_single_file(file, facts.trained, dtype, torch.device("cpu") if in_turn else device)

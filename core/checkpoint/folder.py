@@ -112,7 +112,7 @@ def variants_of(folder: Path) -> list[str]:
 
 
 def _loaded_unasked(folder: Path) -> list[str | None]:
-    """Return the variants that are looked for where none is asked for, of those that are there."""
+    """Return the variants in the folder that loading tries if none is requested."""
     there: list[str | None] = [each for each in variants_of(folder) if each == "fp16"]
     plain = list(folder.glob(f"unet/{PARTS['unet'][0]}.safetensors*")) + list(
         folder.glob(f"unet/{PARTS['unet'][0]}-*.safetensors")

@@ -61,7 +61,7 @@ class ProgressDisplay:
             self.bars.stop()
             return
         self.bars.live.transient = True  # a bar that stands still would be taken for one that goes on
-        self.bars.live.stop()  # that of the bars prints an empty line where there is no terminal
+        self.bars.live.stop()  # `self.bars.stop` prints an empty line if there is no terminal
 
     @hookimpl
     def longtake_run_started(self, run: Run) -> None:

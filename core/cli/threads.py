@@ -37,7 +37,7 @@ def check_threads(threads: int) -> None:
     """See that a number of threads is one that a machine can start.
 
     Raises:
-        LongtakeError: it is beyond any use; the message says what is not.
+        LongtakeError: there are far more than cores; the message states the limit.
 
     """
     cores = os.cpu_count() or 1

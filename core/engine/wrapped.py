@@ -119,7 +119,7 @@ def _owner(cls: type, method: str) -> type:
 
 
 def _another_class(cls: type[nn.Module]) -> str:
-    """Return what is said of a class whose modules do something else than one of diffusers or torch; else nothing."""
+    """Return the fault of a class that computes something other than diffusers or torch do, or an empty text."""
     owners = (_owner(cls, method).__module__ for method in ("forward", "__call__"))
     return "" if all(owner.split(".")[0] in LIBRARIES for owner in owners) else "there is another forward"
 
